@@ -1,0 +1,62 @@
+// Frames over TCP: one connection, timeouts on everything, no byte trusted.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "error.h"
+#include "frame.h"
+
+namespace splitbench {
+
+// A frame that came in: the document's tensors are views into the payload. Moving keeps them valid.
+struct Message {
+  std::vector<std::uint8_t> payload;
+  Document document;
+
+  Message(std::vector<std::uint8_t> bytes, Document parsed) : payload(std::move(bytes)), document(std::move(parsed)) {}
+  Message(Message&&) = default;
+  Message& operator=(Message&&) = default;
+
+  // Metadata under this key, empty where there is none.
+  std::string text(const std::string& key) const;
+};
+
+class Connection {
+ public:
+  using Timeout = std::chrono::milliseconds;
+
+  // Connects to "host:port" or "[v6 address]:port". Each later frame must be sent or arrive within `frame_timeout`.
+  static Result<Connection> open(const std::string& address, Timeout connect_timeout, Timeout frame_timeout);
+  Connection(Connection&& other) noexcept;
+  Connection& operator=(Connection&&) = delete;
+  ~Connection();
+
+  // Sends a frame and returns the bytes that travelled. Where the peer hung up with a `refused`, that is the failure.
+  Result<std::uint64_t> send(const Document& document);
+
+  // The next frame, of at most this many payload bytes: more is refused before anything is allocated for it.
+  Result<Message> receive(std::uint64_t max_payload_bytes);
+
+  // The next frame, which must be of this kind: kReceiverRefused for `refused`, kFrameDamaged for any other.
+  Result<Message> expect(const std::string& kind, std::uint64_t max_payload_bytes);
+
+ private:
+  using Deadline = std::chrono::steady_clock::time_point;
+
+  Connection(int socket, std::string address, Timeout frame_timeout)
+      : socket_(socket), address_(std::move(address)), frame_timeout_(frame_timeout) {}
+
+  Status wait_for(short events, Deadline deadline) const;
+  Status read_exactly(std::uint8_t* into, std::size_t size, Deadline deadline) const;
+  Failure lost(const std::string& reason) const;
+  Failure refused(const Message& message) const;
+
+  int socket_;
+  std::string address_;
+  Timeout frame_timeout_;
+};
+
+}  // namespace splitbench

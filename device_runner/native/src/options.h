@@ -1,0 +1,34 @@
+// The command line of head_runner.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "error.h"
+#include "verification.h"
+
+namespace splitbench {
+
+// What a shipping loop needs to know.
+struct Destination {
+  std::string pictures;  // file: `pictures` U8 [N,3,H,W]
+  std::string address;   // host:port of the receiver
+  std::string cell;
+  std::string round;
+};
+
+struct Options {
+  std::optional<std::string> pte;        // none: split 0, the picture itself travels
+  std::optional<std::string> reference;  // file: `picture` U8 [3,H,W] and `activation`, the output that it should give
+  std::optional<std::string> etdump;
+  std::optional<Destination> destination;
+  Tolerance tolerance;
+  int threads = 0;
+  int warmup = 0;
+  int iterations = 0;
+};
+
+// Options from the command line; kUsage names what is wrong with it.
+Result<Options> parse_options(int count, const char* const* arguments);
+
+}  // namespace splitbench

@@ -1,0 +1,33 @@
+// What head_runner prints: one JSON object with every sample.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "error.h"
+#include "shipping.h"
+#include "verification.h"
+
+namespace splitbench {
+
+struct Report {
+  std::int64_t load_ns = 0;
+  std::optional<Verification> verification;  // none without a head
+  Dtype output_dtype = Dtype::kU8;
+  Shape output_shape;
+  std::vector<std::int64_t> warmup_ns;
+  std::vector<std::int64_t> head_ns;
+  std::vector<Shipment> shipments;
+  std::uint64_t peak_rss_bytes = 0;
+  int threads = 0;
+};
+
+std::string to_json(const Report& report);
+
+// The most memory that this program had in RAM so far. From /proc (VmHWM): getrusage would give the parent's where that
+// was larger, as exec keeps the mark.
+std::uint64_t peak_rss_bytes();
+
+}  // namespace splitbench

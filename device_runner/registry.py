@@ -1,0 +1,73 @@
+"""Names -> classes, lazily, for every kind of plug-in: models, devices, codecs, attacks, pictures."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeVar, cast
+
+from device_runner.errors import UsageError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names of one kind of plug-in and where each is found; listing names imports nothing.
+
+    Args:
+        noun: what an entry is called in messages ("attack").
+        base: the class that every entry must be a subclass of.
+        entries: name -> "package.module:Object".
+    """
+
+    def __init__(self, noun: str, base: str, entries: Mapping[str, str]) -> None:
+        self.noun = noun
+        self._base = base
+        self._entries = dict(entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def load(self, name: str) -> type[T]:
+        """The class behind a registered name, or behind a user's own "package.module:Class".
+
+        Raises:
+            UsageError: unknown name (near names and the list are given), or a target that is missing or no such class.
+        """
+        if name not in self._entries and ":" not in name:
+            raise UsageError(f"unknown {self.noun} '{name}'", remedy=suggest(name, self._entries))
+        found = import_object(self._entries.get(name, name), self.noun)
+        base = import_object(self._base, self.noun)
+        if not (isinstance(found, type) and isinstance(base, type) and issubclass(found, base)):
+            raise UsageError(f"'{name}' is no {self.noun}", remedy=f"subclass {self._base}")
+        return cast(type[T], found)
+
+
+def import_object(target: str, noun: str) -> object:
+    """The object behind "package.module:Object".
+
+    Raises:
+        UsageError: the text has another form, or nothing is found there.
+    """
+    module_name, _, attribute = target.partition(":")
+    if not module_name or not attribute:
+        raise UsageError(f"'{target}' does not name a {noun}", remedy="write it as package.module:Object")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as exc:
+        raise UsageError(
+            f"{noun} '{target}' cannot be loaded: {exc}", remedy="check the spelling and PYTHONPATH"
+        ) from exc
+
+
+def suggest(name: str, known: Mapping[str, object] | list[str]) -> str:
+    """A remedy for an unknown name: the nearest known names, or all where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    names = list(known)
+    return f"known: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
