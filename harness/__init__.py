@@ -1,0 +1,1 @@
+"""The workstation: what to run, and keeping what came of it."""

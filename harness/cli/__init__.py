@@ -1,0 +1,54 @@
+"""`bench`: one file a command; nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from device_runner.errors import SplitbenchError
+from harness.cli.doctor import doctor
+from harness.cli.export import export
+from harness.cli.models import models
+from harness.cli.report import report
+from harness.cli.run import run
+from harness.cli.splits import splits
+from harness.host import unsupported
+
+
+@click.group(epilog="Start with: bench run --split all")
+@click.version_option(package_name="splitbench", prog_name="bench", message="%(prog)s %(version)s (splitbench)")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def bench(debug: bool) -> None:
+    """Measure split inference: head time, transfer size and what the receiver can rebuild, for every split point."""
+    del debug  # read in main: an error may come before click has parsed anything
+
+
+for command in (run, models, splits, export, report, doctor):
+    bench.add_command(command)
+
+
+def main() -> None:
+    """The command's entry: errors are one line each, with an exit status of 1 (2: wrong usage, 130: interrupted)."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    if (reason := unsupported()) is not None:
+        click.echo(f"bench: {reason}", err=True)
+        sys.exit(1)
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao's import warns of torch's future
+    try:
+        bench.main([a for a in arguments if a != "--debug"], prog_name="bench", standalone_mode=False)
+    except click.exceptions.Exit as exc:
+        sys.exit(exc.exit_code)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("bench: interrupted; finish it with: bench run --resume", err=True)
+        sys.exit(130)
+    except SplitbenchError as exc:
+        if debug:
+            raise
+        click.echo(f"bench: {exc}", err=True)
+        sys.exit(1)

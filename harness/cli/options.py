@@ -1,0 +1,82 @@
+"""Parameter types and options that several commands share."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+RUNS = Path("runs")
+EXPORTED = Path("exported_models")
+DEFAULT_MODEL = "efficientnet_lite0"
+
+
+class Size(click.ParamType[Any]):
+    """SIDE or HEIGHTxWIDTH, in pixels."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Text -> (height, width)."""
+        found = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", str(value))
+        if not found or min(int(side) for side in found.groups() if side) < 8:
+            self.fail(f"{value!r} is no size; write 224 or 224x192 (8 pixels or more)", param, ctx)
+        return int(found[1]), int(found[2] or found[1])
+
+
+class Several(click.ParamType[Any]):
+    """Comma-separated words out of a fixed set."""
+
+    name = "list"
+
+    def __init__(self, *known: str) -> None:
+        self.known = known
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Text -> words, each once."""
+        words = tuple(dict.fromkeys(word.strip() for word in str(value).split(",")))
+        for word in words:
+            if word not in self.known:
+                self.fail(f"{word!r} is none of {', '.join(self.known)}", param, ctx)
+        return words
+
+
+class NewFile(click.ParamType[Any]):
+    """A file that can be written: known in the first second, not after an hour of measuring. "-" is standard output."""
+
+    name = "file"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Text -> path whose folder exists and can be written."""
+        path = Path(str(value))
+        if str(path) != "-" and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
+            self.fail(f"{path} cannot be written", param, ctx)
+        return path
+
+
+model_argument = click.argument("model", default=DEFAULT_MODEL)
+input_size = click.option("--input-size", type=Size(), help="Height and width in pixels; the network's own by default.")
+weights = click.option(
+    "--weights",
+    default="auto",
+    show_default=True,
+    help="auto, pretrained, random, or a file (safetensors, or a state dict). Files are never run.",
+)
+seed = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights, crops and order."
+)
+pictures = click.option(
+    "--pictures", default="builtin", show_default=True, help="builtin, a folder, or torchvision:DATASET:ROOT."
+)
+split = click.option(
+    "--split",
+    default="all",
+    show_default=True,
+    help="all (where a deployed head can end), finest (everywhere), or numbers, ranges and module paths: 3,7-9,layer1.",
+)
+precision = click.option(
+    "--precision", type=Several("fp32", "int8"), default="fp32", show_default=True, help="fp32, int8 or fp32,int8."
+)

@@ -1,0 +1,71 @@
+"""Progress of long work, in the terminal or as plain lines in a log."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+_TITLES = {
+    "split": "Finding split points",
+    "export": "Exporting heads",
+    "runner": "Building the runner",
+    "measure": "Measuring",
+    "attack": "Attacking",
+}
+
+
+class Display:
+    """Shows phases as bars on standard error; without a terminal, a line a phase and one now and then."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[last]}"),
+            console=self.console,
+        )
+        self._task: TaskID | None = None
+        self._steps = 0
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bars as they are; what follows is printed below them."""
+        self._bars.stop()
+
+    def phase(self, name: str, total: int | None) -> None:
+        """A phase begins."""
+        title = _TITLES[name]
+        self._steps = 0
+        if self.console.is_terminal:
+            if self._task is not None:
+                self._bars.stop_task(self._task)
+            self._task = self._bars.add_task(title, total=total, last="")
+        else:
+            self.console.print(f"{title}{f' ({total})' if total else ''} ...", highlight=False)
+
+    def step(self, text: str) -> None:
+        """One step is done."""
+        self._steps += 1
+        if self._task is not None:
+            self._bars.update(self._task, advance=1, last=text[:50])
+        elif self._steps % 20 == 0:
+            self.console.print(f"  {self._steps}: {text}", highlight=False)
+
+    def note(self, text: str) -> None:
+        """Something that the user must know."""
+        self.console.print(f"! {text}", style="bold yellow", highlight=False, markup=False, soft_wrap=True)

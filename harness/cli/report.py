@@ -1,0 +1,30 @@
+"""bench report [RUN]."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from harness.cli import options
+
+
+@click.command(epilog="Example: bench report --csv table.csv")
+@click.argument("run", required=False)
+@click.option(
+    "--csv", type=options.NewFile(), help="Write the tidy table here; '-' is standard output, and nothing else."
+)
+def report(run: str | None, csv: Path | None) -> None:
+    """Show table, chart and pictures of RUN, or of the newest run."""
+    from analysis import load_run
+    from analysis.report import to_csv
+    from harness.cli.show import show
+
+    found = load_run(run)
+    if str(csv) == "-":
+        to_csv(found.summary(), sys.stdout)
+        return
+    show(found)
+    if csv is not None:
+        to_csv(found.summary(), csv)

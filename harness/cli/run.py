@@ -1,0 +1,108 @@
+"""bench run [MODEL ...]."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli import options
+
+if TYPE_CHECKING:
+    from analysis.benchmark import Benchmark
+    from harness.cli.progress import Display
+    from harness.results.schema import RunConfig
+    from harness.results.store import RunStore
+
+
+@click.command(epilog="Example: bench run resnet18 mobilenet_v2 --split all --precision fp32,int8")
+@click.argument("models", nargs=-1)
+@options.split
+@click.option("--device", "devices", multiple=True, default=("local",), show_default=True, help="Where heads run.")
+@options.precision
+@options.input_size
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of the head.")
+@click.option("--warmup", type=click.IntRange(0, 10_000), default=3, show_default=True, help="Warm-ups per round.")
+@click.option(
+    "--iterations", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Timed runs per round."
+)
+@click.option(
+    "--attack", "attacks", multiple=True, default=("linear",), show_default=True, help="NAME or package.module:Class."
+)
+@options.pictures
+@options.weights
+@options.seed
+@click.option("--out", type=click.Path(path_type=Path), help="The run's folder; by default a new one in ./runs.")
+@click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Finish RUN, or the newest run.")
+@click.option("--dry-run", is_flag=True, help="Show the cells and what they would take; measure nothing.")
+def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: bool, **asked: object) -> None:
+    """Export, time, ship and attack every chosen split of each MODEL (default: efficientnet_lite0)."""
+    from harness.cli.progress import Display
+
+    with Display() as display:
+        from analysis.benchmark import Benchmark
+        from harness.results.store import RunStore, find_run
+
+        if resume is not None:
+            store = RunStore(find_run(resume or None, options.RUNS))
+            job = Benchmark(store.file.config, options.EXPORTED, display)
+            with store.locked():
+                job.check_unchanged(store)
+                store.forget_failures()
+                _finish(job, store, display)
+            return
+        job = Benchmark(_config(models or (options.DEFAULT_MODEL,), asked), options.EXPORTED, display)
+        if dry_run:
+            display.close()
+            _show_estimate(job)
+            return
+        folder = out or options.RUNS / _name(models)
+        store = job.create(folder)
+        with store.locked():
+            _finish(job, store, display)
+
+
+def _finish(job: Benchmark, store: RunStore, display: Display) -> None:
+    from analysis import Run
+    from harness.cli.show import show
+
+    job.measure(store)
+    job.attack(store)
+    display.close()
+    show(Run(store))
+    click.echo("  ".join(f"{name} {seconds:.1f} s" for name, seconds in job.phase_seconds.items()))
+
+
+def _config(models: tuple[str, ...], asked: dict[str, object]) -> RunConfig:
+    from harness.results.schema import RunConfig
+
+    precisions = asked.pop("precision")
+    return RunConfig.model_validate({"models": models, "precisions": precisions, **asked})
+
+
+def _name(models: tuple[str, ...]) -> str:
+    from harness.results.store import safe_name
+
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H%M%S")
+    plain = "-".join(models or (options.DEFAULT_MODEL,))[:60]
+    return safe_name(f"{now}-{plain}")
+
+
+def _show_estimate(job: Benchmark) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=None, header_style="bold", title="Cells, and a rough estimate with nothing cached")
+    for heading in ("network", "cells", "export s", "measure s", "attack s", "disk MB"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    cells = {s.model.name: len(s.points) * len(job.config.devices) for s in job.subjects}
+    for name, found in job.estimates().items():
+        row = (found.export_s, found.measure_s, found.attack_s, found.disk_bytes / 1e6)
+        table.add_row(name, str(cells[name.rsplit(" ", 1)[0]]), *(f"{value:.0f}" for value in row))
+    console.print(table)
+    for subject in job.subjects:
+        names = ", ".join(f"{p.index} {p.name}" for p in subject.points)
+        console.print(f"{subject.model.name}: {names}", highlight=False)

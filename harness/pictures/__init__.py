@@ -1,0 +1,86 @@
+"""Pictures for training attacks and for judging them; the two never share a source photograph.
+
+`load_pictures` reads the photographs that installed packages carry (`builtin`), a folder, or a torchvision dataset that
+is on disk already (`torchvision:CIFAR10:/data`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_runner.errors import UsageError
+from harness.pictures.crops import PictureSet, held_out_crops, training_crops
+from harness.pictures.sources import Collection, builtin, dataset, folder
+
+__all__ = ["PictureSet", "Pictures", "load_pictures"]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The receiver's own pictures, and those that it never sees.
+
+    Args:
+        train: what attacks are trained on, networks calibrated with.
+        held_out: what attacks are judged on; no source photograph of theirs is among the training pictures'.
+        sha256: of all pixels, sizes and source names: equal pictures, equal hash.
+        description: one line for the report.
+        left_out: files that could not be used, each with its reason.
+    """
+
+    train: PictureSet
+    held_out: PictureSet
+    sha256: str
+    description: str
+    left_out: tuple[str, ...]
+
+
+def load_pictures(
+    spec: str, *, size: tuple[int, int], seed: int = 0, train_count: int = 600, held_out_count: int = 16
+) -> Pictures:
+    """Crops of photographs, split by source photograph; the same arguments give the same pixels.
+
+    Args:
+        spec: `builtin`, a folder, or `torchvision:DATASET:ROOT` (nothing is downloaded).
+        size: height and width of every picture, in pixels.
+        seed: chooses the training crops and, for folders and datasets, which photographs are held out.
+        train_count: how many training pictures; any first K of them cover the photographs evenly.
+        held_out_count: how many held-out pictures; the photographs take turns, the largest view of each comes first.
+
+    Raises:
+        UsageError: a size or count below 1, or a spec of another form.
+        PictureError: no such folder or dataset, or fewer than two usable photographs in it.
+    """
+    if min(*size, train_count, held_out_count) < 1:
+        raise UsageError(
+            f"{train_count} training and {held_out_count} held-out pictures of {size[0]}x{size[1]} cannot be made",
+            remedy="give sizes and counts of at least 1",
+        )
+    found = _collect(spec, size, seed, held_out_count)
+    train = training_crops(found.train, size, train_count, seed)
+    held_out = held_out_crops(found.held_out, size, held_out_count)
+    description = (
+        f"{found.title}: {train_count} training crops of {len(set(train.sources))} photographs, "
+        f"{held_out_count} held-out crops of {len(set(held_out.sources))} others, {size[0]}x{size[1]} pixels"
+    )
+    return Pictures(train, held_out, _sha256(train, held_out), description, found.left_out)
+
+
+def _collect(spec: str, size: tuple[int, int], seed: int, held_out_count: int) -> Collection:
+    if spec == "builtin":
+        return builtin()
+    if spec.startswith("torchvision:"):
+        _, name, root = [*spec.split(":", 2), "", ""][:3]
+        if not (name and root):
+            raise UsageError(f"'{spec}' names no dataset", remedy="write torchvision:DATASET:ROOT")
+        return dataset(name, Path(root), size, seed, held_out_count)
+    return folder(Path(spec), size, seed, held_out_count)
+
+
+def _sha256(*sets: PictureSet) -> str:
+    digest = hashlib.sha256()
+    for pictures in sets:
+        digest.update(repr((tuple(pictures.pixels.shape), pictures.sources)).encode())
+        digest.update(pictures.pixels.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,108 @@
+"""From photographs to pictures of one size: many crops for training, a few telling views for judging."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+
+from harness.pictures.photographs import Photograph
+
+# The smallest crop as a share of the photograph's side; larger where it would have fewer pixels than the picture.
+SMALLEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures of one size.
+
+    Args:
+        pixels: uint8, N x 3 x H x W, RGB.
+        sources: the source photograph of each picture; pictures of one source are not independent.
+        names: one name a picture, unique, fit for a file name.
+    """
+
+    pixels: torch.Tensor
+    sources: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def as_float(self) -> torch.Tensor:
+        """The pictures as float32 on [0, 1], N x 3 x H x W: what heads take in and attacks aim at."""
+        return self.pixels.float() / 255
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+def training_crops(photographs: Sequence[Photograph], size: tuple[int, int], count: int, seed: int) -> PictureSet:
+    """`count` random crops of many sizes, half of them mirrored; photographs take turns in an order drawn anew."""
+    rng = np.random.default_rng(seed)
+    by_source = _by_source(photographs)
+    crops: list[tuple[Photograph, np.ndarray]] = []
+    while len(crops) < count:
+        for source in rng.permutation(sorted(by_source))[: count - len(crops)]:
+            photograph = by_source[source][rng.integers(len(by_source[source]))]
+            least = _smallest_share(photograph, size)
+            share = float(least ** rng.random())
+            middle, reach = share / 2, 1 - share  # crops lie anywhere inside, without piling up at the edges
+            centre = (middle + reach * float(rng.random()), middle + reach * float(rng.random()))
+            view = _view(photograph, size, share, centre)
+            crops.append((photograph, view[:, ::-1] if rng.random() < 0.5 else view))
+    return _picture_set(crops)
+
+
+def held_out_crops(photographs: Sequence[Photograph], size: tuple[int, int], count: int) -> PictureSet:
+    """`count` views, source photographs taking turns: first the largest view of each, then closer and closer."""
+    by_source = list(_by_source(photographs).values())
+    rounds = -(-count // len(by_source))
+    crops: list[tuple[Photograph, np.ndarray]] = []
+    for index in range(rounds):
+        for same_source in by_source[: count - len(crops)]:
+            photograph = same_source[index % len(same_source)]
+            least = _smallest_share(photograph, size)
+            share = float(least ** (index / max(1, rounds - 1)))
+            crops.append((photograph, _view(photograph, size, share, photograph.foci[index % len(photograph.foci)])))
+    return _picture_set(crops)
+
+
+def _by_source(photographs: Sequence[Photograph]) -> dict[str, list[Photograph]]:
+    grouped: dict[str, list[Photograph]] = {}
+    for photograph in photographs:
+        grouped.setdefault(photograph.source, []).append(photograph)
+    return grouped
+
+
+def _smallest_share(photograph: Photograph, size: tuple[int, int]) -> float:
+    """The smallest share, or more where such a crop would have to be enlarged."""
+    height, width = photograph.pixels.shape[:2]
+    return float(min(1.0, max(SMALLEST_SHARE, size[0] / height, size[1] / width)))
+
+
+def _view(photograph: Photograph, size: tuple[int, int], share: float, centre: tuple[float, float]) -> np.ndarray:
+    """The crop of the wanted proportions around `centre` (x, y from 0 to 1), moved inside the photograph, resized."""
+    height, width = photograph.pixels.shape[:2]
+    unit = share * min(height / size[0], width / size[1])
+    crop_height, crop_width = unit * size[0], unit * size[1]
+    left = float(np.clip(centre[0] * width - crop_width / 2, 0, width - crop_width))
+    top = float(np.clip(centre[1] * height - crop_height / 2, 0, height - crop_height))
+    box = (left, top, min(left + crop_width, width), min(top + crop_height, height))
+    # Bilinear with smoothing, as torchvision's own preprocessing does it.
+    resized = Image.fromarray(photograph.pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(resized)
+
+
+def _picture_set(crops: Sequence[tuple[Photograph, np.ndarray]]) -> PictureSet:
+    pixels = torch.from_numpy(np.stack([view.transpose(2, 0, 1) for _, view in crops]).copy())
+    stems = [_file_name(photograph.source) for photograph, _ in crops]
+    names = tuple(f"{index:03d}-{stem}" for index, stem in enumerate(stems))
+    return PictureSet(pixels, tuple(photograph.source for photograph, _ in crops), names)
+
+
+def _file_name(source: str) -> str:
+    """The source's last part without suffix, with only letters, digits, '-' and '_' kept."""
+    stem = PurePosixPath(source).stem
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in stem)[:60]

@@ -1,0 +1,126 @@
+"""int8 networks: PT2E post-training quantisation, done once per network, cut at any split point afterwards."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+
+import torch
+from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+    XNNPACKQuantizer,
+    get_symmetric_quantization_config,
+)
+from executorch.backends.xnnpack.quantizer.xnnpack_quantizer_utils import (
+    get_bias_qspec,
+    get_input_act_qspec,
+    get_output_act_qspec,
+    get_weight_qspec,
+)
+from torch import Tensor, fx
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
+from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+
+from harness.errors import ExportError
+from harness.splits import Cut, CuttableGraph, Network, SplitPoint, op_name
+
+CALIBRATION_BATCH = 16
+CALIBRATION_PICTURES = 64
+
+
+class ClampQuantizer(XNNPACKQuantizer):  # type: ignore[misc]
+    """XNNPACK's quantiser, and ReLU6 behind a convolution gets the range of what it lets through.
+
+    The stock quantiser takes the range from before the clamp, so that of 256 steps a ReLU6 network keeps some 15.
+    XNNPACK itself fuses convolution and clamp, as it does with ReLU.
+    """
+
+    def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+        """Mark which values are quantised, and how."""
+        for clamp in model.graph.nodes:
+            convolution = clamp.args[0] if op_name(clamp) == "hardtanh" else None
+            if convolution is not None and op_name(convolution) == "conv2d" and len(convolution.users) == 1:
+                self._annotate_pair(convolution, clamp)
+        annotated: fx.GraphModule = super().annotate(model)
+        return annotated
+
+    def _annotate_pair(self, convolution: fx.Node, clamp: fx.Node) -> None:
+        config = self.global_config
+        specs = (get_input_act_qspec(config), get_weight_qspec(config), get_bias_qspec(config))
+        inputs = {node: spec for node, spec in zip(convolution.args, specs, strict=False) if isinstance(node, fx.Node)}
+        convolution.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(input_qspec_map=inputs, _annotated=True)
+        clamp.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
+            output_qspec=get_output_act_qspec(config), _annotated=True
+        )
+
+
+class QuantizedNetwork(CuttableGraph):
+    """The int8 twin of a network: XNNPACK's symmetric scheme, weights per channel, calibrated on pictures.
+
+    Args:
+        network: the float network.
+        pictures: calibration pictures, N x 3 x H x W on [0, 1]; the first 64 are used.
+    """
+
+    def __init__(self, network: Network, pictures: Tensor) -> None:
+        self.network = network
+        self._pictures = pictures[:CALIBRATION_PICTURES]
+        self._graphs: dict[int, fx.GraphModule] = {}
+
+    @cached_property
+    def _observed(self) -> dict[str, Tensor]:
+        batch = min(CALIBRATION_BATCH, len(self._pictures))
+        prepared = self._prepare(batch)
+        with torch.no_grad():
+            for part in torch.split(self._pictures, batch):
+                if len(part) == batch:
+                    prepared(part)
+        return dict(prepared.state_dict())
+
+    def _prepare(self, batch: int) -> fx.GraphModule:
+        config = get_symmetric_quantization_config(is_per_channel=True)
+        prepared: fx.GraphModule = prepare_pt2e(
+            copy.deepcopy(self.network.graph(batch)), ClampQuantizer().set_global(config)
+        )
+        return prepared
+
+    def graph(self, batch: int) -> fx.GraphModule:
+        """The converted graph for a fixed batch size."""
+        if batch not in self._graphs:
+            observed = self._observed
+            prepared = self._prepare(batch)
+            prepared.load_state_dict(observed)
+            converted = convert_pt2e(prepared)
+            converted.recompile()
+            self._graphs[batch] = converted
+        return self._graphs[batch]
+
+    def cut(self, point: SplitPoint) -> Cut:
+        """Where `point` lies in the converted graph.
+
+        Raises:
+            ExportError: the point lies inside what becomes one int8 kernel.
+        """
+        nodes = {n.name: n for n in self.graph(1).graph.nodes}
+        found = nodes.get(point.node) or nodes.get(self._convolution_before(point))
+        if found is None:
+            raise ExportError(
+                f"split {point.index} ({point.name}) lies inside one int8 kernel: no tensor is there to ship"
+            )
+        for user in found.users:
+            if op_name(user) == "quantize_per_tensor":
+                scale, zero_point = user.args[1], user.args[2]
+                assert isinstance(scale, float) and isinstance(zero_point, int)  # noqa: S101, PT018 - static scheme
+                return Cut(user.name, scale, zero_point)
+        if op_name(found) in ("conv2d", "linear", "add") and op_name(next(iter(found.users))) != "output":
+            raise ExportError(
+                f"split {point.index} ({point.name}) lies inside one int8 kernel: no tensor is there to ship"
+            )
+        return Cut(found.name, None, None)
+
+    def _convolution_before(self, point: SplitPoint) -> str:
+        """Batch norm is folded into the convolution before it: there its value is the convolution's."""
+        node = next(n for n in self.network.graph(1).graph.nodes if n.name == point.node)
+        while node.all_input_nodes and op_name(node) == "batch_norm":
+            node = node.all_input_nodes[0]
+        return str(node.name)

@@ -1,0 +1,192 @@
+"""The workstation's end of the connection: takes activation frames in, answers, stores."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from device_runner.errors import SplitbenchError
+from device_runner.frames import ConnectionEndedError, Frame, decode_payload, read_frame, read_payload, write_frame
+from harness.errors import ReceiverError, ResultsError
+
+HELLO_BYTES = 4096
+HELLO_S = 5.0
+LINGER_S = 1.0
+SILENCE_S = 60.0
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class Session:
+    """One (cell, round) that the receiver is waiting for.
+
+    Attributes:
+        max_payload_bytes: from the manifest, known before anything arrives.
+        shape, dtype: what an activation must look like.
+        pictures: how many there are; a frame for another one is refused.
+        answer: the tail: activation as received -> logits, float32.
+        keep: stores a payload under its picture's number, after the answer has gone out.
+        refusals: why connections were refused, newest last.
+        broken: what keeps the receiver from storing (no space left): the run cannot go on.
+    """
+
+    cell: str
+    round: int
+    max_payload_bytes: int
+    shape: tuple[int, ...]
+    dtype: str
+    pictures: int
+    answer: Callable[[Array], Array]
+    keep: Callable[[int, bytes], None]
+    refusals: list[str] = field(default_factory=list)
+    broken: SplitbenchError | None = None
+
+
+class Receiver:
+    """Listens on one address for one run; admits only who knows the run's random token.
+
+    Args:
+        host: address to listen on; loopback unless a device has to reach it from outside.
+
+    Raises:
+        ReceiverError: the address cannot be listened on.
+    """
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.token = secrets.token_hex(16)
+        try:
+            self._listener = socket.create_server((host, 0), backlog=4)
+        except OSError as exc:
+            raise ReceiverError(
+                f"cannot listen on {host}: {exc.strerror}", remedy="name an address of this machine"
+            ) from exc
+        self.port: int = self._listener.getsockname()[1]
+        self._session: Session | None = None
+        self._thread = threading.Thread(target=self._serve, name="receiver", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Receiver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        with suppress(OSError):  # wakes the thread; it may be gone already
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(timeout=SILENCE_S)
+
+    @contextmanager
+    def expect(self, session: Session) -> Iterator[Session]:
+        """Admit this session's connections, and no others, while the block runs."""
+        self._session = session
+        try:
+            yield session
+        finally:
+            self._session = None
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            # One at a time: cells on one device never overlap; a stranger gets one small frame and a time limit.
+            with connection:
+                connection.settimeout(SILENCE_S)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._converse(connection)
+
+    def _converse(self, connection: socket.socket) -> None:
+        session: Session | None = None
+        try:
+            session = self._admit(connection)
+            while True:
+                _take_one(connection, session)
+        except ConnectionEndedError:
+            return
+        except (SplitbenchError, OSError, RuntimeError) as exc:  # RuntimeError: the tail, inside torch
+            reason = str(exc)
+            if session is not None:  # what a stranger was told says nothing of the device
+                session.refusals.append(reason)
+                if isinstance(exc, ResultsError):
+                    session.broken = exc
+            with suppress(OSError):  # the other side may be gone
+                write_frame(connection, Frame({"kind": "refused", "reason": reason[:400]}, {}))
+                _let_it_read(connection)
+
+    def _admit(self, connection: socket.socket) -> Session:
+        with _ended_after(HELLO_S, connection):
+            hello = read_frame(connection, max_payload_bytes=HELLO_BYTES)[0].metadata
+        session = self._session
+        if hello.get("kind") != "hello" or not hmac.compare_digest(
+            hello.get("token", "").encode(), self.token.encode()
+        ):
+            raise ReceiverError("the token is not this run's", remedy="only this run's own runner is admitted")
+        if session is None or (hello.get("cell"), hello.get("round")) != (session.cell, str(session.round)):
+            raise ReceiverError(
+                "this cell and round are not expected now", remedy="run one harness at a time per device"
+            )
+        write_frame(connection, Frame({"kind": "welcome"}, {}))
+        return session
+
+
+def _let_it_read(connection: socket.socket) -> None:
+    """Take in what is still being sent, for a moment: closing on unread bytes would take back what was said last."""
+    connection.shutdown(socket.SHUT_WR)
+    with _ended_after(LINGER_S, connection):
+        while connection.recv(2**16):
+            pass
+
+
+@contextmanager
+def _ended_after(seconds: float, connection: socket.socket) -> Iterator[None]:
+    """End a connection that takes longer, even one that sends a byte now and then."""
+
+    def end() -> None:
+        with suppress(OSError):  # the other side ended it
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _take_one(connection: socket.socket, session: Session) -> None:
+    payload = read_payload(connection, max_payload_bytes=session.max_payload_bytes)
+    write_frame(connection, Frame({"kind": "received"}, {}))
+    picture, activation = _check(decode_payload(payload), session)
+    answer = np.ascontiguousarray(session.answer(activation), dtype=np.float32)
+    write_frame(connection, Frame({"kind": "answer"}, {"answer": answer}))
+    session.keep(picture, payload)
+    write_frame(connection, Frame({"kind": "stored"}, {}))
+
+
+def _check(frame: Frame, session: Session) -> tuple[int, Array]:
+    number, activation = frame.metadata.get("picture", ""), frame.tensors.get("activation")
+    if frame.metadata.get("kind") != "activation" or activation is None or not re.fullmatch("[0-9]{1,9}", number):
+        raise ReceiverError("a frame that is no activation arrived", remedy="use one version on both sides")
+    if int(number) >= session.pictures:
+        raise ReceiverError(f"an activation of picture {number} arrived", remedy=f"there are {session.pictures}")
+    if activation.shape != session.shape or str(activation.dtype) != session.dtype:
+        raise ReceiverError(
+            f"an activation of {activation.dtype} {activation.shape} arrived, not {session.dtype} {session.shape}",
+            remedy="export the head again",
+        )
+    return int(number), activation

@@ -1,0 +1,267 @@
+"""What a run is made of on disk, and the columns of its tables."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from device_runner.runner import RunnerReport
+
+SCHEMA_VERSION = 1
+# 1: first
+
+
+class RunConfig(BaseModel):
+    """What the user asked for; a run can be repeated from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: tuple[str, ...]
+    split: str
+    devices: tuple[str, ...]
+    precisions: tuple[Literal["fp32", "int8"], ...]
+    input_size: tuple[int, int] | None
+    threads: int = 1
+    warmup: int = 3
+    iterations: int = 10
+    rounds: int = 5
+    attacks: tuple[str, ...]
+    pictures: str
+    weights: str
+    seed: int
+
+
+class Cell(BaseModel):
+    """A split of a model in one precision on one device; `hash` covers all that decides its figures."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hash: str
+    model: str
+    weights: str
+    weights_sha256: str
+    trained: bool
+    input_size: tuple[int, int]
+    split_index: int
+    split: str
+    op: str
+    activation_shape: tuple[int, ...]
+    device: str
+    backend: Literal["xnnpack", "none"]
+    precision: Literal["fp32", "int8"]
+    codec: Literal["uint8", "fp32", "int8"]
+    threads: int
+    link: str
+    head_params: int
+    head_macs: int
+    delegated_share: float | None
+    pte_bytes: int | None
+    activation_bytes: int
+    unavailable: str | None = None
+
+
+class RunFile(BaseModel):
+    """run.json: what was asked, where, and every planned cell."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    created: str
+    config: RunConfig
+    environment: dict[str, str]
+    pictures: str
+    pictures_sha256: str
+    held_out: tuple[str, ...]
+    held_out_sources: tuple[str, ...]
+    notices: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+
+class RoundRecord(BaseModel):
+    """One finished (cell, round), kept before the next begins.
+
+    Attributes:
+        report: every sample; None where the runner gave none.
+        reason: of a failure.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cell: str
+    round: int
+    status: Literal["ok", "failed"]
+    reason: str = ""
+    report: RunnerReport | None = None
+
+
+class LeakageRecord(BaseModel):
+    """One finished (cell, attack): per held-out picture, and what does not depend on the picture.
+
+    Attributes:
+        psnr_db, ssim: per held-out picture, in the run's order.
+        floor_psnr_db: per picture: of the training mean picture, which needs no activation.
+        oracle_psnr_db: per picture: of an oracle who knows the picture's mean colour.
+        agreement: per picture: does the network's top-1 class of the reconstruction equal that of the picture?
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cell: str
+    attack: str
+    status: Literal["ok", "failed", "skipped"]
+    reason: str = ""
+    budget_s: float | None = None
+    train_pictures: int = 0
+    train_seconds: float | None = None
+    psnr_db: tuple[float, ...] = ()
+    ssim: tuple[float, ...] = ()
+    floor_psnr_db: tuple[float, ...] = ()
+    oracle_psnr_db: tuple[float, ...] = ()
+    agreement: tuple[bool, ...] = ()
+
+
+class Column(NamedTuple):
+    """One column of a table: the documentation's tables are made from these."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    empty_when: str = ""
+
+
+SAMPLES = (
+    Column("cell", pa.string(), "content hash of the cell"),
+    Column("round", pa.int32(), "round, from 0"),
+    Column(
+        "loop", pa.string(), "warmup or head: the compute-only loop on the reference picture; shipping: the second loop"
+    ),
+    Column("iteration", pa.int32(), "place within its loop, from 0"),
+    Column("picture", pa.string(), "held-out picture", "warmup and head"),
+    Column("head_ns", pa.int64(), "head time on the device's clock, nanoseconds", "split 0 in warmup and head"),
+    Column(
+        "transfer_ns", pa.int64(), "from the first byte's serialising to `received`, nanoseconds", "warmup and head"
+    ),
+    Column("tail_ns", pa.int64(), "from `received` to `answer`, nanoseconds", "warmup and head"),
+    Column("end_to_end_ns", pa.int64(), "from picture in to `answer`, nanoseconds", "warmup and head"),
+    Column("wire_bytes", pa.int64(), "bytes of the frame that travelled", "warmup and head"),
+)
+
+ROUNDS = (
+    Column("cell", pa.string(), "content hash of the cell"),
+    Column("round", pa.int32(), "round, from 0"),
+    Column("status", pa.string(), "ok or failed"),
+    Column("reason", pa.string(), "why it failed", "ok"),
+    Column("load_ns", pa.int64(), "time to load the program, nanoseconds", "failed, split 0"),
+    Column("max_abs_err", pa.float64(), "largest error against the expected activation (int8: in steps)", "split 0"),
+    Column("cosine", pa.float64(), "cosine against the expected activation", "split 0"),
+    Column("verified", pa.bool_(), "did the output match before timing began?", "split 0"),
+    Column("peak_rss_bytes", pa.int64(), "largest memory of the runner's process", "failed"),
+)
+
+LEAKAGE = (
+    Column("cell", pa.string(), "content hash of the cell"),
+    Column("attack", pa.string(), "name of the attack"),
+    Column("picture", pa.string(), "held-out picture"),
+    Column("source", pa.string(), "its source photograph: pictures of one source are not independent"),
+    Column(
+        "psnr_db", pa.float64(), "PSNR of the reconstruction on [0, 1], capped at 60 dB; higher: more was recovered"
+    ),
+    Column("ssim", pa.float64(), "structural similarity of the reconstruction; higher: more was recovered"),
+    Column("floor_psnr_db", pa.float64(), "PSNR of the training mean picture, which needs no activation"),
+    Column("oracle_mean_colour_psnr_db", pa.float64(), "PSNR of an oracle who knows the picture's mean colour"),
+    Column("agreement_top1", pa.bool_(), "does the network see the same class in reconstruction and picture?"),
+)
+
+SUMMARY = (
+    Column("run_id", pa.string(), "the run"),
+    Column("cell", pa.string(), "content hash of the cell"),
+    Column("model", pa.string(), "network"),
+    Column("weights", pa.string(), "where the weights come from; random ones leak otherwise than trained ones"),
+    Column("weights_sha256", pa.string(), "over all parameters and buffers"),
+    Column("input_size", pa.string(), "height x width in pixels"),
+    Column("split_index", pa.int64(), "place among all split points; 0: the picture itself travels"),
+    Column("split", pa.string(), "module path that the head ends in"),
+    Column("op", pa.string(), "operation that makes the activation"),
+    Column("activation_shape", pa.string(), "with its batch dimension of 1"),
+    Column("device", pa.string(), "where the head ran"),
+    Column("backend", pa.string(), "what executed it; none at split 0"),
+    Column("precision", pa.string(), "of the head: fp32 or int8"),
+    Column("codec", pa.string(), "how the activation travelled: uint8, fp32 or int8"),
+    Column("threads", pa.int64(), "threads of the head"),
+    Column("link", pa.string(), "what the activation travelled over"),
+    Column("head_params", pa.int64(), "parameters of the head"),
+    Column("head_macs", pa.int64(), "multiply-accumulates of the head"),
+    Column("delegated_share", pa.float64(), "share of them that XNNPACK took over", "no head, or a head without any"),
+    Column("pte_bytes", pa.int64(), "size of the program", "split 0, or it could not be exported"),
+    Column("load_ms", pa.float64(), "median time to load the program", "split 0, or not measured"),
+    Column("head_source", pa.string(), "measured or profiled", "not measured"),
+    Column("head_p50_ms", pa.float64(), "median head time; split 0: 0", "not measured"),
+    Column("head_p90_ms", pa.float64(), "90th percentile of head times", "not measured"),
+    Column("head_p99_ms", pa.float64(), "99th percentile of head times", "not measured"),
+    Column("head_ci95_low_ms", pa.float64(), "95 % interval of the median, rounds resampled", "fewer than 2 rounds"),
+    Column("head_ci95_high_ms", pa.float64(), "95 % interval of the median, rounds resampled", "fewer than 2 rounds"),
+    Column("rounds", pa.int64(), "finished rounds"),
+    Column("iterations", pa.int64(), "timed iterations over all rounds, warm-ups left out"),
+    Column("peak_rss_bytes", pa.int64(), "largest memory of the runner's process", "not measured"),
+    Column("activation_bytes", pa.int64(), "bytes of the activation as it travels"),
+    Column("wire_bytes", pa.int64(), "bytes of the frame that travelled", "not measured"),
+    Column("transfer_p50_ms", pa.float64(), "median of sending until `received`", "not measured"),
+    Column("tail_p50_ms", pa.float64(), "median from `received` to `answer`", "not measured"),
+    Column("end_to_end_p50_ms", pa.float64(), "median from picture in to `answer`", "not measured"),
+    Column("energy_mj", pa.float64(), "energy of one head", "the device does not tell it"),
+    Column("temperature_c", pa.float64(), "of the device", "the device does not tell it"),
+    Column("throttled", pa.bool_(), "was the device throttled?", "the device does not tell it"),
+    Column("unstable", pa.bool_(), "medians of the rounds differ by more than 10 %", "fewer than 2 rounds"),
+    Column("verified", pa.bool_(), "did the head's output match before timing began?", "split 0, or not measured"),
+    Column("max_abs_err", pa.float64(), "largest error against the expected activation (int8: in steps)", "split 0"),
+    Column("cosine", pa.float64(), "cosine against the expected activation", "split 0"),
+    Column("attack", pa.string(), "name of the attack", "none was asked for"),
+    Column("budget_s", pa.float64(), "time that the attack was given", "it needs none"),
+    Column("train_pictures", pa.int64(), "the receiver's own pictures that it learned from", "not attacked"),
+    Column("train_seconds", pa.float64(), "time that it took to learn", "not attacked"),
+    Column("pictures", pa.int64(), "held-out pictures that it was judged on", "not attacked"),
+    Column("psnr_db", pa.float64(), "mean PSNR over the pictures; higher: more was recovered", "not attacked"),
+    Column("psnr_worst_db", pa.float64(), "PSNR of the best-rebuilt picture: its owner's worst case", "not attacked"),
+    Column("psnr_ci95_low_db", pa.float64(), "95 % interval of the mean, sources resampled", "fewer than 2 sources"),
+    Column("psnr_ci95_high_db", pa.float64(), "95 % interval of the mean, sources resampled", "fewer than 2 sources"),
+    Column("ssim", pa.float64(), "mean structural similarity; higher: more was recovered", "not attacked"),
+    Column("floor_psnr_db", pa.float64(), "mean PSNR of the training mean picture", "not attacked"),
+    Column(
+        "oracle_mean_colour_psnr_db", pa.float64(), "mean PSNR of an oracle who knows the mean colour", "not attacked"
+    ),
+    Column(
+        "feature_residual", pa.float64(), "relative distance of the reconstruction's activation", "not optimised for"
+    ),
+    Column("converged", pa.bool_(), "had the attack converged?", "not iterative"),
+    Column(
+        "agreement_top1",
+        pa.float64(),
+        "share of reconstructions in which the network sees the same class",
+        "not attacked",
+    ),
+    Column("status", pa.string(), "ok, failed or skipped"),
+    Column("reason", pa.string(), "why it is not ok", "ok"),
+)
+
+
+def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """The Arrow schema of a table, its version among the metadata."""
+    return pa.schema([(c.name, c.type) for c in columns], metadata={"splitbench_schema": str(SCHEMA_VERSION)})
+
+
+def as_markdown() -> str:
+    """Describe every table for docs/table.md (`make docs` writes it, a test compares)."""
+    tables: list[tuple[str, tuple[Column, ...]]] = [
+        ("The tidy table: `load_run(RUN).summary()`, `bench report RUN --csv FILE`", SUMMARY),
+        ("`load_run(RUN).samples()`", SAMPLES),
+        ("`load_run(RUN).leakage()`", LEAKAGE),
+        ("rounds.parquet", ROUNDS),
+    ]
+    lines = ["# Tables", "", f"Schema version {SCHEMA_VERSION}. Made by `make docs`; times are on the device's clock."]
+    for title, columns in tables:
+        lines += ["", f"## {title}", "", "| column | type | meaning | empty when |", "|---|---|---|---|"]
+        lines += [f"| {c.name} | {c.type} | {c.meaning} | {c.empty_when or 'never'} |" for c in columns]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,261 @@
+"""A run's folder: run.json, a journal of what is finished, and tables made from it. Nothing measured is ever lost.
+
+run.json                     what was asked, where, every planned cell
+journal/rounds/CELL-R.json   one file a finished (cell, round), whole or not there
+journal/leakage/CELL-A.json  one file a finished (cell, attack)
+activations/CELL/N.safetensors   what the device shipped, as it came
+pictures/                    originals and reconstructions
+samples.parquet, rounds.parquet, leakage.parquet   the journal compacted, when the run ends
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+
+from harness.errors import ResultsError
+from harness.results.schema import (
+    LEAKAGE,
+    ROUNDS,
+    SAMPLES,
+    SCHEMA_VERSION,
+    Column,
+    LeakageRecord,
+    RoundRecord,
+    RunFile,
+    arrow_schema,
+)
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+class _Written(BaseModel):
+    """The one field of run.json that all versions have."""
+
+    schema_version: int
+
+
+class RunStore:
+    """One run's folder, open for writing or reading.
+
+    Args:
+        folder: the run's folder, made by `create` or found by `find_run`.
+
+    Raises:
+        ResultsError: the folder holds no run, or one of a newer version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        written = _read(folder / "run.json", _Written).schema_version  # alone first: a newer file has other fields
+        if written > SCHEMA_VERSION:
+            raise ResultsError(
+                f"{folder} was written by a newer splitbench (schema {written})",
+                remedy="upgrade: pip install -U splitbench",
+            )
+        self.file = _read(folder / "run.json", RunFile)
+
+    @staticmethod
+    def create(folder: Path, file: RunFile) -> RunStore:
+        """A new run's folder; it appears with all that was planned."""
+        if (folder / "run.json").exists():
+            raise ResultsError(
+                f"{folder} holds a run already", remedy="name another folder, or finish it with --resume"
+            )
+        try:
+            for part in ("journal/rounds", "journal/leakage", "activations", "pictures/held_out"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise ResultsError(
+                f"cannot write to {folder}: {exc.strerror}", remedy="name another folder with --out"
+            ) from exc
+        write_whole(folder / "run.json", file.model_dump_json(indent=1).encode())
+        return RunStore(folder)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second harness from this run; the lock goes with the process."""
+        with (self.folder / "lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise ResultsError(f"{self.folder} is being written by another process", remedy="wait for it") from exc
+            yield
+
+    def rounds(self) -> dict[tuple[str, int], RoundRecord]:
+        """Every finished (cell, round)."""
+        records = (_read(path, RoundRecord) for path in sorted((self.folder / "journal/rounds").glob("*.json")))
+        return {(record.cell, record.round): record for record in records}
+
+    def leakage(self) -> dict[tuple[str, str], LeakageRecord]:
+        """Every finished (cell, attack)."""
+        records = (_read(path, LeakageRecord) for path in sorted((self.folder / "journal/leakage").glob("*.json")))
+        return {(record.cell, record.attack): record for record in records}
+
+    def keep_round(self, record: RoundRecord) -> None:
+        """Write one finished (cell, round), before the next begins."""
+        path = self.folder / "journal/rounds" / f"{record.cell}-{record.round}.json"
+        write_whole(path, record.model_dump_json().encode())
+
+    def keep_leakage(self, record: LeakageRecord) -> None:
+        """Write one finished (cell, attack)."""
+        path = self.folder / "journal/leakage" / f"{record.cell}-{safe_name(record.attack)}.json"
+        write_whole(path, record.model_dump_json().encode())
+
+    def forget_failures(self) -> None:
+        """Failed rounds and attacks are tried again when a run goes on."""
+        for (cell, round_), record in self.rounds().items():
+            if record.status == "failed":
+                (self.folder / "journal/rounds" / f"{cell}-{round_}.json").unlink()
+        for (cell, attack), judged in self.leakage().items():
+            if judged.status == "failed":
+                (self.folder / "journal/leakage" / f"{cell}-{safe_name(attack)}.json").unlink()
+
+    def activation_path(self, cell: str, picture: int) -> Path:
+        """Where the activation of one held-out picture lies."""
+        return self.folder / "activations" / cell / f"{picture}.safetensors"
+
+    def keep_activation(self, cell: str, picture: int, payload: bytes) -> None:
+        """Store what the device shipped, as it came; a later round's takes the place of an earlier one's.
+
+        Raises:
+            ResultsError: no space.
+        """
+        path = self.activation_path(cell, picture)
+        if path.is_file() and path.read_bytes() == payload:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise ResultsError(
+                f"cannot write {path.parent}: {exc.strerror}", remedy="free disk space, then --resume"
+            ) from exc
+        write_whole(path, payload)
+
+    def reconstruction_folder(self, cell: str, attack: str) -> Path:
+        """Where an attack's reconstructions of a cell's activations lie, a PNG for each held-out picture."""
+        return self.folder / "pictures" / cell / safe_name(attack)
+
+    def compact(self) -> None:
+        """The journal as three Parquet tables."""
+        rounds, leakage = self.rounds(), self.leakage()
+        names, sources = self.file.held_out, self.file.held_out_sources
+        samples = [row for record in rounds.values() for row in _sample_rows(record, names)]
+        self._write("samples", SAMPLES, samples)
+        self._write("rounds", ROUNDS, [_round_row(record) for record in rounds.values()])
+        self._write("leakage", LEAKAGE, [row for r in leakage.values() for row in leakage_rows(r, names, sources)])
+
+    def _write(self, name: str, columns: tuple[Column, ...], rows: list[dict[str, object]]) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(columns)), sink, compression="zstd")
+        write_whole(self.folder / f"{name}.parquet", sink.getvalue().to_pybytes())
+
+    def table(self, name: str) -> pa.Table:
+        """One of "samples", "rounds", "leakage", from the journal as it stands."""
+        self.compact()
+        return pq.read_table(self.folder / f"{name}.parquet")
+
+
+def find_run(name: str | Path | None, runs: Path) -> Path:
+    """The folder of a run: a path, a run's name, or the newest one.
+
+    Raises:
+        ResultsError: there is no such run.
+    """
+    known = sorted((path.parent for path in runs.glob("*/run.json")), key=lambda path: path.name)
+    if name is None:
+        if not known:
+            raise ResultsError(f"no run in {runs}", remedy="make one: bench run --split all")
+        return max(known, key=lambda path: (path / "run.json").stat().st_mtime)
+    for folder in (Path(name), runs / str(name)):
+        if (folder / "run.json").is_file():
+            return folder
+    from device_runner.registry import suggest
+
+    raise ResultsError(f"no run '{name}'", remedy=suggest(str(name), [path.name for path in known]))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is either whole or not there, also after a crash.
+
+    Raises:
+        ResultsError: no space, or not allowed.
+    """
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as exc:
+        partial.unlink(missing_ok=True)
+        raise ResultsError(f"cannot write {path}: {exc.strerror}", remedy="free disk space, then --resume") from exc
+
+
+def safe_name(text: str) -> str:
+    """A name that is one harmless path component."""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in text).lstrip(".") or "_"
+
+
+def _read(path: Path, kind: type[Record]) -> Record:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError as exc:
+        raise ResultsError(f"{path} is missing", remedy="name the folder of a run") from exc
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        raise ResultsError(f"{path} is damaged at {first['loc']}: {first['msg']}", remedy="delete that file") from exc
+
+
+def _sample_rows(record: RoundRecord, names: tuple[str, ...]) -> Iterator[dict[str, object]]:
+    report = record.report
+    if report is None:
+        return
+    for loop, times in (("warmup", report.warmup_ns), ("head", report.head_ns)):
+        for i, head_ns in enumerate(times):
+            yield {"cell": record.cell, "round": record.round, "loop": loop, "iteration": i, "head_ns": head_ns}
+    for i, shipment in enumerate(report.shipments):
+        row = shipment.model_dump() | {"picture": names[shipment.picture]}
+        yield row | {"cell": record.cell, "round": record.round, "loop": "shipping", "iteration": i}
+
+
+def _round_row(record: RoundRecord) -> dict[str, object]:
+    row: dict[str, object] = {
+        "cell": record.cell,
+        "round": record.round,
+        "status": record.status,
+        "reason": record.reason,
+    }
+    if record.report is not None:
+        row["peak_rss_bytes"] = record.report.peak_rss_bytes
+        if checked := record.report.verification:
+            row |= {"max_abs_err": checked.max_abs_err, "cosine": checked.cosine, "verified": checked.passed}
+            row["load_ns"] = record.report.load_ns
+    return row
+
+
+def leakage_rows(
+    record: LeakageRecord, names: tuple[str, ...], sources: tuple[str, ...]
+) -> Iterator[dict[str, object]]:
+    """One row for each held-out picture."""
+    for i in range(len(record.psnr_db)):
+        yield {
+            "cell": record.cell,
+            "attack": record.attack,
+            "picture": names[i],
+            "source": sources[i],
+            "psnr_db": record.psnr_db[i],
+            "ssim": record.ssim[i],
+            "floor_psnr_db": record.floor_psnr_db[i],
+            "oracle_mean_colour_psnr_db": record.oracle_psnr_db[i],
+            "agreement_top1": record.agreement[i],
+        }

@@ -1,0 +1,381 @@
+"""Split points of a network's exported graph, and the head and tail that a split point gives."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, fx
+
+from device_runner.errors import UsageError
+from device_runner.registry import suggest
+from harness.errors import SplitError
+from harness.macs import node_macs
+from harness.models import Model
+
+# A head that ended after one of these would ship the same numbers as a head that ends before it.
+_MOVES_ONLY = {
+    "view", "reshape", "flatten", "unflatten", "permute", "transpose", "squeeze", "unsqueeze", "expand",
+    "slice", "select", "clone", "alias", "contiguous", "detach", "_unsafe_view", "_to_copy", "lift_fresh_copy",
+    "dropout", "identity", "pad", "constant_pad_nd",
+}  # fmt: skip
+# Backends fuse these into the operation before them, so that a head ending in front of them ends inside a kernel.
+_FUSED_BEHIND = {
+    "batch_norm", "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "silu", "silu_",
+    "hardswish", "hardswish_", "gelu", "sigmoid", "hardsigmoid", "leaky_relu", "elu", "clamp", "mish", "tanh",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SplitPoint:
+    """A place where exactly one tensor is live, so that a head can end and a tail begin.
+
+    Attributes:
+        index: its place among all of the network's split points; 0 is the picture itself, the last everything.
+        name: the module path that ends here ("layer1.0"), or "path:op" inside a module.
+        aliases: every module path that ends here.
+        op: the operation that makes the activation ("relu"); "picture" at split 0.
+        node: the graph node that makes it.
+        activation_shape: with its batch dimension of 1.
+        activation_bytes: of the activation as float32 (of the uint8 picture at split 0).
+        head_params, head_macs: parameters and multiply-accumulates before the cut; tail_*: after it.
+        in_all: whether a deployed head can sensibly end here.
+    """
+
+    index: int
+    name: str
+    aliases: tuple[str, ...]
+    op: str
+    node: str
+    activation_shape: tuple[int, ...]
+    activation_bytes: int
+    head_params: int
+    head_macs: int
+    tail_params: int
+    tail_macs: int
+    in_all: bool
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a split point lies in one graph, and how the value there is read.
+
+    Attributes:
+        node: the node whose value travels: int8 where `scale` is given, float32 otherwise.
+        scale, zero_point: activation = (q - zero_point) * scale.
+    """
+
+    node: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+class CuttableGraph(ABC):
+    """A network's graph that can be cut at split points: the float one, or its int8 twin."""
+
+    @abstractmethod
+    def graph(self, batch: int) -> fx.GraphModule:
+        """The graph for a fixed batch size; node names do not depend on the batch size."""
+
+    @abstractmethod
+    def cut(self, point: SplitPoint) -> Cut:
+        """Where `point` lies in this graph."""
+
+    def head(self, point: SplitPoint) -> fx.GraphModule:
+        """1 x 3 x H x W on [0, 1] -> what travels when the network is cut at `point`."""
+        return extract_head(self.graph(1), self.cut(point).node)
+
+    def activations(
+        self, pictures: Tensor, points: Sequence[SplitPoint], *, batch: int = 16
+    ) -> Iterator[dict[int, Tensor]]:
+        """The activations of many splits in one pass, batch by batch, as the receiver reads them.
+
+        Args:
+            pictures: N x 3 x H x W on [0, 1].
+
+        Yields:
+            split index -> B x ..., float32 (int8 is dequantised).
+        """
+        cuts = {p.index: self.cut(p) for p in points}
+        for part in torch.split(pictures, batch):
+            found = capture(self.graph(len(part)), part, {cut.node: index for index, cut in cuts.items()})
+            yield {index: dequantize(value, cuts[index]) for index, value in found.items()}
+
+
+class Network(CuttableGraph):
+    """A model's functional graph and its split points.
+
+    Args:
+        model: what `harness.models.load_model` gave.
+
+    Raises:
+        SplitError: the network cannot be exported, or has no split point.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._graphs: dict[int, fx.GraphModule] = {}
+        self.points = tuple(_find_points(self.graph(1)))
+
+    def graph(self, batch: int) -> fx.GraphModule:
+        """The functional graph for a fixed batch size."""
+        if batch not in self._graphs:
+            self._graphs[batch] = _functional_graph(self.model, batch)
+            names = {node.name for node in self._graphs[batch].graph.nodes}
+            if any(node.name not in names for node in self.graph(1).graph.nodes):
+                raise SplitError(f"{self.model.name} is another network for {batch} pictures than for one")
+        return self._graphs[batch]
+
+    def cut(self, point: SplitPoint) -> Cut:
+        """The point's own node: float32 travels."""
+        return Cut(point.node)
+
+    def tail(self, point: SplitPoint) -> fx.GraphModule:
+        """The activation of `point` -> logits."""
+        return extract_tail(self.graph(1), point.node)
+
+    @cached_property
+    def all_points(self) -> tuple[SplitPoint, ...]:
+        """The split points at which a deployed head can sensibly end."""
+        return tuple(p for p in self.points if p.in_all)
+
+    def select(self, spec: str) -> tuple[SplitPoint, ...]:
+        """Split points named by `spec`: "all", "finest", or numbers, ranges ("3-9") and module paths, comma-separated.
+
+        Raises:
+            UsageError: a number or path that this network does not have.
+        """
+        if spec == "all":
+            return self.all_points
+        if spec == "finest":
+            return self.points
+        chosen = {index for part in spec.split(",") for index in self._indices(part.strip())}
+        return tuple(self.points[index] for index in sorted(chosen))
+
+    def _indices(self, part: str) -> Iterable[int]:
+        if found := re.fullmatch(r"(\d+)(?:-(\d+))?", part):
+            first, last = int(found[1]), int(found[2] or found[1])
+            if first > last or last >= len(self.points):
+                raise UsageError(
+                    f"{self.model.name} has no split {part}", remedy=f"its splits are 0 to {len(self.points) - 1}"
+                )
+            return range(first, last + 1)
+        paths = {alias: p.index for p in self.points for alias in (p.name, *p.aliases)}
+        if part not in paths:
+            raise UsageError(f"{self.model.name} has no split '{part}'", remedy=suggest(part, paths))
+        return (paths[part],)
+
+
+class _Capture(fx.Interpreter):
+    """Runs a graph up to the last wanted node and keeps the values of the wanted ones."""
+
+    def __init__(self, graph: fx.GraphModule, wanted: dict[str, int]) -> None:
+        super().__init__(graph)
+        self.wanted, self.found = wanted, dict[int, Tensor]()
+
+    def run_node(self, n: fx.Node) -> object:
+        if n.op != "placeholder" and len(self.found) == len(self.wanted):
+            return None
+        value = super().run_node(n)
+        if n.name in self.wanted:
+            self.found[self.wanted[n.name]] = value.detach().contiguous()
+        return value
+
+
+def capture(graph: fx.GraphModule, pictures: Tensor, wanted: dict[str, int]) -> dict[int, Tensor]:
+    """Values of the named nodes, under the numbers given for them, in one pass over the graph."""
+    run = _Capture(graph, wanted)
+    with torch.no_grad():
+        run.run(pictures)
+    return run.found
+
+
+def dequantize(value: Tensor, cut: Cut) -> Tensor:
+    """What travelled -> the activation, float32: (q - zero_point) * scale where it is int8."""
+    if cut.scale is None or cut.zero_point is None:
+        return value
+    return (value.float() - cut.zero_point) * cut.scale
+
+
+def extract_head(graph: fx.GraphModule, *ends: str) -> fx.GraphModule:
+    """The part of a graph that leads from its input to the named nodes."""
+    nodes = {n.name: n for n in graph.graph.nodes}
+    needed = _ancestors([nodes[end] for end in ends])
+    head = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in graph.graph.nodes:
+        if node in needed or node.op == "placeholder":
+            copies[node] = head.node_copy(node, lambda n: copies[n])
+    outputs = [copies[nodes[end]] for end in ends]
+    head.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
+    return fx.GraphModule(graph, head)
+
+
+def extract_tail(graph: fx.GraphModule, start: str) -> fx.GraphModule:
+    """The part of a graph that leads from the named node's value to the output."""
+    tail = fx.Graph()
+    cut = next(n for n in graph.graph.nodes if n.name == start)
+    output = next(n for n in graph.graph.nodes if n.op == "output")
+    needed = _ancestors([output], stop=cut)
+    copies = {cut: tail.placeholder("activation")}
+    copies[cut].meta = dict(cut.meta)
+    for node in graph.graph.nodes:
+        if node in needed and node is not cut:
+            copies[node] = tail.node_copy(node, lambda n: copies[n])
+    return fx.GraphModule(graph, tail)
+
+
+def _ancestors(ends: Iterable[fx.Node], stop: fx.Node | None = None) -> set[fx.Node]:
+    found: set[fx.Node] = set()
+    waiting = list(ends)
+    while waiting:
+        node = waiting.pop()
+        if node not in found and node is not stop:
+            found.add(node)
+            waiting.extend(node.all_input_nodes)
+    return found
+
+
+def _functional_graph(model: Model, batch: int) -> fx.GraphModule:
+    """torch.export, then functionalised: in-place operations would let a tail change the activation it was handed."""
+    example = torch.zeros(batch, 3, *model.input_size)
+    try:
+        program = torch.export.export(model.module, (example,)).run_decompositions({})
+    except Exception as exc:  # torch.export documents no common base of what it raises
+        lines = [line for line in str(exc).splitlines() if line.strip()] or [type(exc).__name__]
+        raise SplitError(
+            f"{model.name} cannot be exported by torch.export: {lines[0]}",
+            remedy="its forward must not branch on the values of tensors (see torch.export's documentation)",
+        ) from exc
+    graph: fx.GraphModule = program.module()
+    for node in list(graph.graph.nodes):
+        if node.op == "call_module":  # torch.export's check of the input's shape
+            graph.graph.erase_node(node)
+    outputs = graph.graph.output_node().args[0]
+    if not isinstance(outputs, tuple | list) or len(outputs) != 1:
+        raise SplitError(
+            f"{model.name} does not give exactly one tensor", remedy="wrap it so that it returns its logits alone"
+        )
+    graph.graph.output_node().args = (outputs[0],)
+    graph.graph.set_codegen(fx.graph.CodeGen())
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def _find_points(graph: fx.GraphModule) -> Iterator[SplitPoint]:
+    """Nodes after which exactly one input-dependent tensor is live (Kahn-style sweep over last uses)."""
+    nodes = list(graph.graph.nodes)
+    place = {node: i for i, node in enumerate(nodes)}
+    picture = next(n for n in nodes if n.op == "placeholder")
+    dependent = {picture}
+    live: dict[fx.Node, int] = {picture: max((place[u] for u in picture.users), default=0)}
+    cuts = [picture]
+    for i, node in enumerate(nodes):
+        if node.op != "call_function" or not dependent.intersection(node.all_input_nodes):
+            continue
+        dependent.add(node)
+        live[node] = max(place[user] for user in node.users)
+        live = {n: last for n, last in live.items() if last > i}
+        if list(live) == [node] and isinstance(node.meta.get("val"), Tensor) and node.meta["val"].is_floating_point():
+            cuts.append(node)
+    if len(cuts) < 2:
+        raise SplitError("the network has no split point", remedy="it must be a single path somewhere: one tensor live")
+    sizes = _sizes(graph, dependent)
+    yield from _describe(graph, cuts, sizes)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    params: dict[fx.Node, int]
+    macs: dict[fx.Node, int]
+
+
+def _sizes(graph: fx.GraphModule, dependent: set[fx.Node]) -> _Sizes:
+    owned = dict(graph.named_parameters())
+    params = {
+        n: owned[str(n.target)].numel() for n in graph.graph.nodes if n.op == "get_attr" and str(n.target) in owned
+    }
+    macs = {n: node_macs(n) for n in dependent if n.op == "call_function"}
+    return _Sizes(params, macs)
+
+
+def _describe(graph: fx.GraphModule, cuts: list[fx.Node], sizes: _Sizes) -> Iterator[SplitPoint]:
+    params_total, macs_total = sum(sizes.params.values()), sum(sizes.macs.values())
+    ends = _module_ends(graph)
+    names_seen: dict[str, int] = {}
+    last = len(cuts) - 1
+    for index, node in enumerate(cuts):
+        before = _ancestors([node])
+        head_params = sum(sizes.params.get(n, 0) for n in before)
+        head_macs = sum(sizes.macs.get(n, 0) for n in before)
+        shape = tuple(int(side) for side in node.meta["val"].shape)
+        aliases = ends.get(node, ())
+        name = "picture" if index == 0 else _unique(aliases[0] if aliases else _inner_name(node), names_seen)
+        yield SplitPoint(
+            index=index,
+            name=name,
+            aliases=aliases,
+            op="picture" if index == 0 else op_name(node),
+            node=node.name,
+            activation_shape=shape,
+            activation_bytes=node.meta["val"].numel() * (1 if index == 0 else 4),
+            head_params=head_params,
+            head_macs=head_macs,
+            tail_params=params_total - head_params,
+            tail_macs=macs_total - head_macs,
+            in_all=index in (0, last) or (head_macs > 0 and _can_end(node)),
+        )
+
+
+def _can_end(node: fx.Node) -> bool:
+    if op_name(node) in _MOVES_ONLY:
+        return False
+    after = list(node.users)
+    while len(after) == 1 and op_name(after[0]) in _MOVES_ONLY:
+        after = list(after[0].users)
+    if len(after) == 1 and after[0].op == "output":
+        return False  # only moves follow: the last split is the same head
+    return not (len(after) == 1 and op_name(after[0]) in _FUSED_BEHIND)
+
+
+def op_name(node: fx.Node) -> str:
+    """A node's operation without namespace and overload: "conv2d"; the second half of a batch norm is "batch_norm"."""
+    if node.op != "call_function":
+        return node.op
+    if getattr(node.target, "__name__", "") == "getitem":
+        return op_name(node.all_input_nodes[0])
+    name = str(getattr(node.target, "overloadpacket", node.target)).rsplit(".", 1)[-1]
+    return "batch_norm" if name == "_native_batch_norm_legit_no_training" else name
+
+
+def _scopes(node: fx.Node) -> list[str]:
+    """Module paths around a node, outermost first; "layer1.0.relu@1" is the second call of layer1.0.relu."""
+    keys = (key.removeprefix("L__self__") for key in node.meta.get("nn_module_stack", {}))
+    return [path for key in keys if (path := key.removeprefix("network").removeprefix("."))]
+
+
+def _module_ends(graph: fx.GraphModule) -> dict[fx.Node, tuple[str, ...]]:
+    """Node -> the module paths whose last operation it is, outermost first."""
+    last: dict[str, fx.Node] = {}
+    for node in graph.graph.nodes:
+        if node.op == "call_function":
+            last.update(dict.fromkeys(_scopes(node), node))
+    ends: dict[fx.Node, tuple[str, ...]] = {}
+    for node in last.values():
+        ends[node] = tuple(p for p in _scopes(node) if last[p] is node)
+    return ends
+
+
+def _inner_name(node: fx.Node) -> str:
+    scopes = _scopes(node)
+    return f"{scopes[-1]}:{op_name(node)}" if scopes else op_name(node)
+
+
+def _unique(name: str, seen: dict[str, int]) -> str:
+    seen[name] = seen.get(name, 0) + 1
+    return name if seen[name] == 1 else f"{name}#{seen[name]}"
