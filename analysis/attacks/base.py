@@ -1,0 +1,163 @@
+"""What every attack is: fitted on the receiver's own pictures, asked to rebuild pictures from activations."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from analysis.errors import AttackError
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pictures and what the head made of them.
+
+    Args:
+        pictures: float32, N x 3 x H x W, on [0, 1].
+        activations: float32, N x ...: what the receiver would get for each.
+        sources: the source photograph of each picture; an attack validates itself across sources, never within one.
+
+    Raises:
+        AttackError: counts, types or shapes that do not agree, values out of range, NaN or infinity.
+    """
+
+    pictures: Tensor
+    activations: Tensor
+    sources: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        counts = (len(self.pictures), len(self.activations), len(self.sources))
+        if len(set(counts)) != 1:
+            raise AttackError("{} pictures, {} activations and {} sources do not pair up".format(*counts))
+        if self.pictures.dim() != 4 or self.pictures.shape[1] != 3 or self.pictures.dtype != torch.float32:
+            raise AttackError(f"pictures must be float32 N x 3 x H x W, not {_describe(self.pictures)}")
+        if self.activations.dim() < 2 or self.activations.dtype != torch.float32:
+            raise AttackError(f"activations must be float32 N x ..., not {_describe(self.activations)}")
+        require_finite(self.pictures, "the pictures")
+        require_finite(self.activations, "the activations")
+        if len(self.pictures) and not 0 <= self.pictures.min() <= self.pictures.max() <= 1:
+            raise AttackError("the pictures leave the range from 0 to 1", remedy="divide 8-bit pixels by 255")
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the pictures, in pixels."""
+        return self.pictures.shape[2], self.pictures.shape[3]
+
+    @property
+    def activation_shape(self) -> tuple[int, ...]:
+        """Shape of one picture's activation, without the batch."""
+        return tuple(self.activations.shape[1:])
+
+    def where(self, chosen: Tensor) -> Pairs:
+        """The pairs at these indices (int64)."""
+        return Pairs(
+            self.pictures[chosen], self.activations[chosen], tuple(self.sources[index] for index in chosen.tolist())
+        )
+
+
+class Attack(ABC):
+    """Rebuilds pictures from activations. Subclass it in a file of its own and name it in `ATTACKS`.
+
+    You write `_fit` and `_rebuild`; what goes in and out of both is checked here, once. The first line of your
+    class's docstring is what documentation and report show. `fit` is called once for each split and is timed
+    (`train_seconds`); `rebuild` is then called with what the device shipped. Instances are made without arguments.
+
+    Attributes:
+        name: what `--attack` calls it.
+        access: what the attacker needs: "black-box" (may query the head) or "white-box" (has its weights).
+        fewest_sources: how many source photographs it cannot do without; at least one is needed to validate it.
+    """
+
+    name: ClassVar[str]
+    access: ClassVar[str]
+    fewest_sources: ClassVar[int] = 2
+
+    def __init__(self) -> None:
+        self._activation_shape: tuple[int, ...] | None = None
+        self._input_size = (0, 0)
+
+    def skip(self, activation_shape: tuple[int, ...], input_size: tuple[int, int]) -> str | None:  # noqa: ARG002
+        """Why this attack cannot be tried at a split, or None where it can.
+
+        Args:
+            activation_shape: of one picture, without the batch.
+            input_size: height and width of the pictures, in pixels.
+        """
+        return None
+
+    def fit(self, own: Pairs, *, budget_s: float | None = None) -> None:
+        """Learns from the receiver's own pictures.
+
+        Args:
+            own: pictures of at least `fewest_sources` source photographs, with their activations.
+            budget_s: about how long this may take, in seconds; None leaves it to the attack.
+
+        Raises:
+            AttackError: too few source photographs, a budget that is not positive, or a split that `skip` refuses.
+        """
+        if budget_s is not None and not (budget_s > 0 and math.isfinite(budget_s)):
+            raise AttackError(f"a budget of {budget_s} s leaves no time", remedy="give a positive number of seconds")
+        sources = len(set(own.sources))
+        if sources < self.fewest_sources:
+            raise AttackError(
+                f"attack {self.name} needs pictures of at least {self.fewest_sources} photographs, not {sources}",
+                remedy="add pictures",
+            )
+        reason = self.skip(own.activation_shape, own.input_size)
+        if reason is not None:
+            raise AttackError(f"attack {self.name} cannot be tried here: {reason}")
+        self._activation_shape = None
+        self._fit(own, budget_s)
+        self._activation_shape, self._input_size = own.activation_shape, own.input_size
+
+    @torch.no_grad()
+    def rebuild(self, activations: Tensor) -> Tensor:
+        """The pictures behind activations.
+
+        Args:
+            activations: float32, N x ...; never changed.
+
+        Returns:
+            float32, N x 3 x H x W, on [0, 1].
+
+        Raises:
+            AttackError: called before `fit`, another shape or type than fitted on, NaN or infinity.
+        """
+        if self._activation_shape is None:
+            raise AttackError(f"attack {self.name} was asked to rebuild before it was fitted", remedy="call fit first")
+        if tuple(activations.shape[1:]) != self._activation_shape or activations.dtype != torch.float32:
+            expected = " x ".join(str(side) for side in ("float32 N", *self._activation_shape))
+            raise AttackError(f"attack {self.name} was fitted on {expected}, not {_describe(activations)}")
+        require_finite(activations, "the activations")
+        if not len(activations):
+            return activations.new_zeros(0, 3, *self._input_size)
+        rebuilt = self._rebuild(activations)
+        require_finite(rebuilt, f"the pictures rebuilt by attack {self.name}")
+        return rebuilt.clamp(0, 1)
+
+    @abstractmethod
+    def _fit(self, own: Pairs, budget_s: float | None) -> None:
+        """Learn from `own`, which is checked. Split it by `own.sources` to validate; change none of its tensors."""
+
+    @abstractmethod
+    def _rebuild(self, activations: Tensor) -> Tensor:
+        """N x ... (checked, N >= 1; do not change it) -> N x 3 x H x W, clipped to [0, 1] by the caller."""
+
+
+def require_finite(values: Tensor, what: str) -> None:
+    """Raises AttackError, naming `what`, where a value is NaN or infinite."""
+    if not torch.isfinite(values.sum()) and not torch.isfinite(values).all():
+        bad = int((~torch.isfinite(values)).sum())
+        raise AttackError(f"{bad} of {values.numel()} values of {what} are NaN or infinite")
+
+
+def _describe(values: Tensor) -> str:
+    return " x ".join([str(values.dtype).removeprefix("torch."), *map(str, values.shape)])

@@ -1,0 +1,297 @@
+"""Ridge regression from patches of the activation to the pixels beneath them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name that everybody knows it by
+
+from analysis.attacks.base import Attack, Pairs
+from analysis.attacks.maps import Layout, blocks_of, layout_of
+
+# Rows of the regression; more cost time and gain nothing that could be measured.
+MOST_ROWS = 30_000
+# Pixels of a block, a side. Nothing finer than this survives in the middle of a network; what is coarser is enlarged.
+FINEST_BLOCK = 8
+# The same for a vector, whose one block is the whole picture.
+FINEST_BLOCK_OF_VECTOR = 16
+# Principal components used of the place itself and of the rings of places around it: a 5x5 patch, thinner outside;
+# 3x3 where a place covers more than 8 pixels a side, for there more features only fit the photographs at hand.
+RINGS = (128, 128, 32)
+RINGS_OF_COARSE_MAP = (128, 64)
+RINGS_OF_VECTOR = (256,)
+# Components that the places along each border have weights of their own for.
+BORDER_COMPONENTS = 48
+# Ridge strengths, relative to the variance of the components; the last leaves nothing but the mean block.
+STRENGTHS = tuple(10.0**exponent for exponent in range(-8, 5))
+FOLDS = 4
+_FIRST_TRIED = STRENGTHS.index(1e-2)
+_ROWS_AT_ONCE = 4096
+_ROWS_FOR_COMPONENTS = 4096
+# Strengths are compared by the errors along this many directions in which blocks vary most: nearly all of the error.
+_DIRECTIONS_JUDGED = 16
+
+
+class Linear(Attack):
+    """Linear decoder from a patch of the activation to the pixels beneath. Strong near the input, weak past stride 8.
+
+    Channels are reduced to principal components. The strength of the ridge is chosen across source photographs, so
+    that where an activation tells nothing that carries over to other photographs, the answer is their mean.
+    """
+
+    name, access = "linear", "black-box"
+
+    def _fit(self, own: Pairs, budget_s: float | None) -> None:  # noqa: ARG002 - takes seconds whatever the budget
+        generator = torch.Generator().manual_seed(0)
+        self.layout = layout_of(own.activation_shape, own.input_size)
+        is_vector = self.layout.height * self.layout.width == 1
+        finest = FINEST_BLOCK_OF_VECTOR if is_vector else FINEST_BLOCK
+        self._blocks = blocks_of(self.layout, own.input_size, finest=finest)
+        is_coarse = own.input_size[0] > FINEST_BLOCK * self.layout.height
+        rings = RINGS_OF_VECTOR if is_vector else RINGS_OF_COARSE_MAP if is_coarse else RINGS
+        self._components = _components(self.layout.to_map(own.activations), rings, generator)
+        targets = self._blocks.cut(own.pictures)
+        self._mean_block = targets.mean((0, 2, 3))
+        maps = self._components.of(self.layout.to_map(own.activations))
+        features = _Features(self._components, self.layout, maps)
+        folds = [
+            _moments(features, targets - self._mean_block[:, None, None], members, generator)
+            for members in _folds(own.sources)
+        ]
+        self._weights = _choose(folds, [features.count, 1 + self._components.rings[0]]).float()
+
+    def _rebuild(self, activations: Tensor) -> Tensor:
+        maps = self._components.of(self.layout.to_map(activations))
+        blocks = self._components.predict(maps, self._weights) + self._mean_block[:, None, None]
+        return self._blocks.join(blocks)
+
+    def components(self, activations: Tensor) -> Tensor:
+        """The principal components of activations as maps, N x C x h x w, of unit variance together."""
+        return self._components.of(self.layout.to_map(activations))
+
+
+@dataclass(frozen=True)
+class _Components:
+    """Principal components of a map's channels, and how many of them each part of a patch uses.
+
+    Args:
+        mean: of the channels.
+        axes: channels x components, strongest first, scaled so that the components have unit variance together.
+        rings: components used of the place itself, of the ring around it, of the next ring ...
+        border: components that the outermost places have weights of their own for; their patches leave the picture.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    rings: tuple[int, ...]
+    border: int
+
+    def of(self, maps: Tensor) -> Tensor:
+        """N x channels x h x w -> N x components x h x w."""
+        shift = -(self.mean @ self.axes)
+        return F.conv2d(maps, self.axes.T[:, :, None, None].contiguous(), shift)
+
+    def offsets(self) -> list[tuple[int, int, int]]:
+        """Each place of the patch relative to its centre (dy, dx), centre first, and how many components are used."""
+        reach = range(1 - len(self.rings), len(self.rings))
+        places = sorted(((dy, dx) for dy in reach for dx in reach), key=lambda place: max(map(abs, place)))
+        return [(dy, dx, self.rings[max(abs(dy), abs(dx))]) for dy, dx in places]
+
+    def predict(self, maps: Tensor, weights: Tensor) -> Tensor:
+        """N x components x h x w -> N x values of a block x h x w, with weights in the order of `_Features.rows`."""
+        side = 2 * len(self.rings) - 1
+        kernel = weights.new_zeros(weights.shape[1], maps.shape[1], side, side)
+        used = 1
+        for dy, dx, count in self.offsets():
+            kernel[:, :count, dy + side // 2, dx + side // 2] = weights[used : used + count].T
+            used += count
+        predicted = F.conv2d(maps, kernel, weights[0].contiguous(), padding=side // 2)
+        for index in range(4 if self.border else 0):
+            part = weights[used : used + 1 + self.border]
+            edge = _edge(maps, index)[:, : self.border]
+            _edge(predicted, index).add_(torch.einsum("nck,co->nok", edge, part[1:]) + part[0][:, None])
+            used += 1 + self.border
+        return predicted
+
+
+def _edge(maps: Tensor, index: int) -> Tensor:
+    """The top row, bottom row, left column or right column of maps, as a view: N x C x places."""
+    return maps.select(2 + index // 2, -(index % 2))
+
+
+def _components(maps: Tensor, rings: Sequence[int], generator: torch.Generator) -> _Components:
+    mean = maps.mean((0, 2, 3))
+    rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+    chosen = torch.randperm(len(rows), generator=generator)[:_ROWS_FOR_COMPONENTS]
+    axes = _principal_axes(rows[chosen] - mean, rings[0], generator)
+    spread = float(((rows[chosen] - mean) @ axes).std(correction=0))
+    axes = axes / spread if spread > 0 else axes
+    largest = max(maps.shape[2:])
+    within = tuple(min(count, axes.shape[1]) for count in rings[:largest])
+    return _Components(mean, axes, within, min(BORDER_COMPONENTS, axes.shape[1]) if largest > 1 else 0)
+
+
+def _principal_axes(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """The `most` directions in which centred rows vary most, strongest first, as columns of unit length.
+
+    Subspace iteration from a random start (Halko, Martinsson and Tropp, 2011): exact where there are few columns.
+    """
+    axes = torch.randn(rows.shape[1], min(most + 16, *rows.shape), generator=generator)
+    for _ in range(4):
+        axes, _ = torch.linalg.qr(rows.T @ (rows @ axes))
+    projected = rows @ axes
+    rotation: Tensor = torch.linalg.eigh(projected.T @ projected).eigenvectors
+    return (axes @ rotation.flip(1))[:, :most]
+
+
+class _Features:
+    """Rows of the regression: a one, the patch around a place, and its centre again for each border that it lies on."""
+
+    def __init__(self, components: _Components, layout: Layout, maps: Tensor) -> None:
+        self._components = components
+        self._reach = len(components.rings) - 1
+        self._padded = F.pad(maps, [self._reach] * 4).permute(0, 2, 3, 1).contiguous()
+        self.height, self.width = layout.height, layout.width
+
+    @property
+    def count(self) -> int:
+        """Features of a row."""
+        patch = sum(count for _, _, count in self._components.offsets())
+        return 1 + patch + (4 * (1 + self._components.border) if self._components.border else 0)
+
+    def rows(self, pictures: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        """Places (index of the picture, row, column) -> places x features."""
+        parts = [torch.ones(len(pictures), 1)]
+        for dy, dx, count in self._components.offsets():
+            parts.append(self._padded[pictures, y + (dy + self._reach), x + (dx + self._reach)][:, :count])
+        if self._components.border:
+            centre = self._padded[pictures, y + self._reach, x + self._reach][:, : self._components.border]
+            centre = torch.cat([torch.ones(len(pictures), 1), centre], dim=1)
+            on_borders = (y == 0, y == self.height - 1, x == 0, x == self.width - 1)
+            parts.extend(centre * on_border[:, None] for on_border in on_borders)
+        return torch.cat(parts, dim=1)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """What least squares needs to know of some rows, in float64.
+
+    Args:
+        gram: products of features with features.
+        cross: products of features with targets.
+        energy: products of targets with targets.
+        rows: how many.
+    """
+
+    gram: Tensor
+    cross: Tensor
+    energy: Tensor
+    rows: int
+
+    def __add__(self, other: _Moments) -> _Moments:
+        return _Moments(
+            self.gram + other.gram, self.cross + other.cross, self.energy + other.energy, self.rows + other.rows
+        )
+
+    def __sub__(self, other: _Moments) -> _Moments:
+        return _Moments(
+            self.gram - other.gram, self.cross - other.cross, self.energy - other.energy, self.rows - other.rows
+        )
+
+    def solve(self, strength: float) -> Tensor:
+        """Ridge weights; the bias, which comes first, is unpenalised. NaN where rounding makes it unsolvable."""
+        penalty = torch.full((len(self.gram),), strength * self.rows, dtype=torch.float64)
+        penalty[0] = 0
+        factor, failed = torch.linalg.cholesky_ex(self.gram + torch.diag(penalty))
+        weights: Tensor = torch.cholesky_solve(self.cross, factor)
+        return torch.full_like(weights, math.nan) if failed else weights
+
+    def error(self, weights: Tensor) -> float:
+        """Sum of squares left after predicting these rows with `weights`; infinite where the weights are NaN."""
+        left = (
+            float(self.energy.trace())
+            - 2 * float((weights * self.cross).sum())
+            + float((weights * (self.gram @ weights)).sum())
+        )
+        return math.inf if math.isnan(left) else max(left, 1e-12)
+
+    def first(self, count: int) -> _Moments:
+        """The moments of the first `count` features alone."""
+        return _Moments(self.gram[:count, :count], self.cross[:count], self.energy, self.rows)
+
+    def along(self, directions: Tensor) -> _Moments:
+        """The moments of targets reduced to orthonormal directions, targets x directions."""
+        return _Moments(self.gram, self.cross @ directions, directions.T @ self.energy @ directions, self.rows)
+
+
+def _total(parts: Sequence[_Moments]) -> _Moments:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def _folds(sources: Sequence[str]) -> Iterator[Tensor]:
+    """Indices of the pictures of each fold; all pictures of one source photograph are in one fold."""
+    known = sorted(set(sources))
+    fold = torch.tensor([known.index(source) % FOLDS for source in sources])
+    for index in range(min(FOLDS, len(known))):
+        yield torch.nonzero(fold == index).flatten()
+
+
+def _moments(features: _Features, targets: Tensor, members: Tensor, generator: torch.Generator) -> _Moments:
+    """Moments of randomly chosen places, equally many of each picture among `members`."""
+    places = features.height * features.width
+    each = max(1, min(places, MOST_ROWS // len(targets)))
+    parts = []
+    for pictures in torch.split(members, max(1, _ROWS_AT_ONCE // each)):
+        place = torch.cat([torch.randperm(places, generator=generator)[:each] for _ in pictures])
+        index, y, x = pictures.repeat_interleave(each), place // features.width, place % features.width
+        rows, wanted = features.rows(index, y, x), targets[index, :, y, x]
+        gram, cross, energy = rows.T @ rows, rows.T @ wanted, wanted.T @ wanted
+        parts.append(_Moments(gram.double(), cross.double(), energy.double(), len(rows)))
+    return _total(parts)
+
+
+def _choose(folds: Sequence[_Moments], widths: Sequence[int]) -> Tensor:
+    """Weights fitted on all folds, with the number of features and the strength that serve unseen photographs best.
+
+    Args:
+        folds: moments, each of other source photographs.
+        widths: how many leading features to try, most first; weights of features left out are zero.
+    """
+    everything = _total(folds)
+    directions = torch.linalg.eigh(everything.energy).eigenvectors[:, -_DIRECTIONS_JUDGED:]
+    best_error, best_width, best_strength = math.inf, 1, STRENGTHS[-1]
+    for width in widths:
+        error, strength = _strength([fold.first(width).along(directions) for fold in folds])
+        if error < best_error:
+            best_error, best_width, best_strength = error, width, strength
+    weights = everything.first(best_width).solve(best_strength)
+    return F.pad(weights, (0, 0, 0, len(everything.cross) - best_width))
+
+
+def _strength(folds: Sequence[_Moments]) -> tuple[float, float]:
+    """The least error on folds of weights fitted on the others, and the strength that gives it.
+
+    The error is the mean over folds of the error's logarithm, as PSNR is a logarithm and pictures count alike. From a
+    strength that suits the middle of a network, neighbours are tried as long as one is better.
+    """
+    everything = _total(folds)
+    errors: dict[int, float] = {}
+
+    def error(index: int) -> float:
+        if index not in errors:
+            left = (fold.error((everything - fold).solve(STRENGTHS[index])) for fold in folds)
+            errors[index] = sum(map(math.log, left)) / len(folds)
+        return errors[index]
+
+    best, lowest = -1, _FIRST_TRIED
+    while best != lowest:
+        best = lowest
+        lowest = min(range(max(0, best - 1), min(len(STRENGTHS), best + 2)), key=error)
+    return error(best), STRENGTHS[best]

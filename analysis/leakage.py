@@ -1,0 +1,234 @@
+"""attack x shipped activations -> leakage, for every split of a network."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import safe_open
+from torch import Tensor
+
+from analysis.attacks import ATTACKS, Attack, Pairs
+from analysis.metrics import floor_psnr_db, oracle_mean_colour_psnr_db, psnr_db, ssim
+from device_runner.errors import SplitbenchError
+from harness.errors import ResultsError
+from harness.manifest import Head
+from harness.pictures import Pictures
+from harness.results.schema import Cell, LeakageRecord
+from harness.results.store import RunStore
+from harness.splits import Cut, CuttableGraph, Network, SplitPoint, dequantize
+
+# Activations of the receiver's own pictures that are kept per split, and at once.
+SPLIT_BYTES = 100 * 2**20
+GROUP_BYTES = 1500 * 2**20
+FEWEST_PICTURES = 48
+_PASS_BATCH = 16
+# A user's own attack may fail inside torch or numpy: that row says so, the others go on.
+_ATTACK_FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A measured cell whose shipped activations are to be attacked."""
+
+    cell: Cell
+    point: SplitPoint
+    head: Head
+
+
+def attack_network(
+    store: RunStore,
+    network: Network,
+    graph: Callable[[], CuttableGraph],
+    targets: Sequence[Target],
+    pictures: Pictures,
+) -> Iterator[LeakageRecord]:
+    """Every (cell, attack) of one network in one precision that is not on disk yet.
+
+    Attacks are trained on what the receiver's own heads make of its own pictures, once per split, and judged on what
+    each device shipped for the held-out ones.
+
+    Args:
+        graph: the graph that heads were cut from (the network, or its int8 twin); called only if something is missing.
+
+    Yields:
+        Each finished (cell, attack), after it was kept.
+    """
+    done = store.leakage()
+    attacks = store.file.config.attacks
+    missing = [t for t in targets if any((t.cell.hash, name) not in done for name in attacks)]
+    if not missing:
+        return
+    bench = _Bench(store, network, pictures)
+    yield from bench.reference([t for t in missing if t.point.index == 0])
+    points = sorted({t.point for t in missing if t.point.index}, key=lambda point: point.index)
+    for group in _groups(points, len(pictures.train)):
+        own = collect_pairs(graph(), group, pictures)
+        for point in group:
+            here = [t for t in missing if t.point == point]
+            for name in attacks:
+                todo = [t for t in here if (t.cell.hash, name) not in done]
+                yield from bench.judge(name, own[point.index], todo)
+            del own[point.index]
+
+
+def collect_pairs(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: Pictures) -> dict[int, Pairs]:
+    """Pair the receiver's own pictures with what its heads make of them, many splits in one pass; by split index."""
+    own = pictures.train.as_float()
+    counts = {p.index: _own_pictures(p, len(own)) for p in points}
+    found: dict[int, list[Tensor]] = {p.index: [] for p in points}
+    for start in range(0, max(counts.values()), _PASS_BATCH):
+        wanted = [p for p in points if counts[p.index] > start]
+        batch = own[start : start + _PASS_BATCH]
+        if len(batch) < _PASS_BATCH <= len(own):  # keep one batch size: each has a graph of its own
+            batch = torch.cat([batch, own[: _PASS_BATCH - len(batch)]])
+        for values in graph.activations(batch, wanted, batch=len(batch)):
+            for index, value in values.items():
+                found[index].append(value[: counts[index] - start])
+    return {
+        index: Pairs(own[: counts[index]], torch.cat(parts), pictures.train.sources[: counts[index]])
+        for index, parts in found.items()
+    }
+
+
+def _own_pictures(point: SplitPoint, available: int) -> int:
+    return min(available, max(FEWEST_PICTURES, SPLIT_BYTES // point.activation_bytes))
+
+
+def _groups(points: Sequence[SplitPoint], available: int) -> Iterator[list[SplitPoint]]:
+    group: list[SplitPoint] = []
+    size = 0
+    for point in points:
+        own = _own_pictures(point, available) * point.activation_bytes
+        if group and size + own > GROUP_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(point)
+        size += own
+    if group:
+        yield group
+
+
+class _Bench:
+    """What every attack of a run is judged by."""
+
+    def __init__(self, store: RunStore, network: Network, pictures: Pictures) -> None:
+        self.store, self.network, self.pictures = store, network, pictures
+        self.original = pictures.held_out.as_float()
+        self.floor = tuple(floor_psnr_db(pictures.train.as_float(), self.original).tolist())
+        self.oracle = tuple(oracle_mean_colour_psnr_db(self.original).tolist())
+        self.classes = self._top1(self.original)
+
+    def reference(self, targets: Sequence[Target]) -> Iterator[LeakageRecord]:
+        """Split 0: the receiver has the picture itself, whatever the attack."""
+        for target in targets:
+            for name in self.store.file.config.attacks:
+                yield self._keep(name, target, lambda shipped: shipped / 255, train_pictures=0, train_seconds=0.0)
+
+    def judge(self, name: str, own: Pairs, targets: Sequence[Target]) -> Iterator[LeakageRecord]:
+        """Train one attack for one split and judge it on every device's activations."""
+        if not targets:
+            return
+        attack: Attack = ATTACKS.load(name)()
+        reason = attack.skip(own.activation_shape, own.input_size)
+        if reason is not None:
+            yield from (self._failed(name, target, "skipped", reason) for target in targets)
+            return
+        began = time.perf_counter()
+        try:
+            attack.fit(own, budget_s=None)
+        except _ATTACK_FAILURES as exc:
+            yield from (self._failed(name, target, "failed", str(exc)) for target in targets)
+            return
+        seconds = time.perf_counter() - began
+        for target in targets:
+            try:
+                yield self._keep(name, target, attack.rebuild, train_pictures=len(own), train_seconds=seconds)
+            except ResultsError:
+                raise
+            except _ATTACK_FAILURES as exc:
+                yield self._failed(name, target, "failed", str(exc))
+
+    def _keep(
+        self,
+        name: str,
+        target: Target,
+        rebuild: Callable[[Tensor], Tensor],
+        *,
+        train_pictures: int,
+        train_seconds: float,
+    ) -> LeakageRecord:
+        rebuilt = rebuild(shipped_activations(self.store, target))
+        write_pictures(self.store.reconstruction_folder(target.cell.hash, name), rebuilt, self.pictures.held_out.names)
+        record = LeakageRecord(
+            cell=target.cell.hash,
+            attack=name,
+            status="ok",
+            train_pictures=train_pictures,
+            train_seconds=train_seconds,
+            psnr_db=tuple(psnr_db(self.original, rebuilt).tolist()),
+            ssim=tuple(ssim(self.original, rebuilt).tolist()),
+            floor_psnr_db=self.floor,
+            oracle_psnr_db=self.oracle,
+            agreement=tuple((self._top1(rebuilt) == self.classes).tolist()),
+        )
+        self.store.keep_leakage(record)
+        return record
+
+    def _failed(self, name: str, target: Target, status: str, reason: str) -> LeakageRecord:
+        record = LeakageRecord.model_validate(
+            {"cell": target.cell.hash, "attack": name, "status": status, "reason": reason}
+        )
+        self.store.keep_leakage(record)
+        return record
+
+    def _top1(self, pictures: Tensor) -> Tensor:
+        with torch.no_grad():
+            return (
+                torch.cat([self.network.model.module(part) for part in torch.split(pictures, _PASS_BATCH)])
+                .flatten(1)
+                .argmax(1)
+            )
+
+
+def shipped_activations(store: RunStore, target: Target) -> Tensor:
+    """What the device shipped for the held-out pictures, as the receiver reads it: N x ..., float32.
+
+    Raises:
+        ResultsError: a file is missing or damaged.
+    """
+    cut = Cut("", target.head.manifest.scale, target.head.manifest.zero_point)
+    found = []
+    for picture in range(len(store.file.held_out)):
+        path = store.activation_path(target.cell.hash, picture)
+        try:
+            with safe_open(path, framework="pt") as stored:
+                found.append(stored.get_tensor("activation"))
+        except (OSError, ValueError, RuntimeError) as exc:
+            raise ResultsError(f"{path} cannot be read", remedy="delete its folder and --resume") from exc
+    return dequantize(torch.cat(found), cut).float()
+
+
+def write_pictures(folder: Path, pictures: Tensor, names: Sequence[str]) -> None:
+    """Write pictures (N x 3 x H x W on [0, 1]) as PNG files; the folder is whole or as it was.
+
+    Raises:
+        ResultsError: no space left.
+    """
+    partial = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        pixels = (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        for name, picture in zip(names, pixels, strict=True):
+            Image.fromarray(np.ascontiguousarray(picture)).save(partial / f"{name}.png", compress_level=1)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except OSError as exc:
+        raise ResultsError(f"cannot write to {folder}: {exc}", remedy="free disk space, then --resume") from exc

@@ -1,0 +1,54 @@
+"""What a run found, for people: a table for the terminal, a chart, and one HTML file with the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from analysis.report.chart import write_charts
+from analysis.report.html import render_html
+from analysis.report.table import summary_tables, to_csv
+from harness.results.store import write_whole
+
+__all__ = ["Report", "summary_tables", "to_csv", "write_report"]
+
+
+class Report(NamedTuple):
+    """The files of a report.
+
+    Attributes:
+        html: the whole report, one file that works offline.
+        charts: PNG, 1200 pixels wide, one per experiment; none where nothing was measured.
+    """
+
+    html: Path
+    charts: list[Path]
+
+
+def write_report(
+    run_folder: Path,
+    summary: pd.DataFrame,
+    *,
+    leakage: pd.DataFrame,
+    environment: Mapping[str, object],
+    notices: Sequence[str] = (),
+) -> Report:
+    """Write report.html and the charts into a run's folder, over those of an earlier report.
+
+    Args:
+        run_folder: the run, for its pictures; what is missing there is left out.
+        summary: the tidy table, one row per cell x attack (columns: harness.results.schema.SUMMARY).
+        leakage: PSNR and SSIM per picture (columns: harness.results.schema.LEAKAGE); may be empty.
+        environment: what was asked and where, nested as it likes (run.json without its cells).
+        notices: what must be said about the whole run.
+
+    Raises:
+        ResultsError: no space, or not allowed.
+    """
+    charts = write_charts(summary, run_folder)
+    page = render_html(run_folder, summary, leakage=leakage, environment=environment, notices=notices)
+    write_whole(run_folder / "report.html", page.encode())
+    return Report(run_folder / "report.html", charts)

@@ -1,0 +1,44 @@
+"""What must be said about a row wherever it is shown: why it failed, which of its numbers not to trust."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from analysis.report.rows import DELEGATED_ENOUGH, NO_REASON, Row
+
+
+def remarks(row: Row) -> list[str]:
+    """Sentences on this row, each without its numbers, so that rows with the same trouble share a footnote."""
+    if not row.ok:
+        return [f"{row.text('status') or 'failed'}: {row.text('reason') or NO_REASON}"]
+    found = []
+    delegated = row.number("delegated_share")
+    if delegated is not None and delegated < DELEGATED_ENOUGH:
+        backend = row.text("backend") or "the backend"
+        share = f"less than {DELEGATED_ENOUGH:.0%} of the head's MACs"
+        found.append(f"{backend} took over {share}: slow portable kernels ran the rest")
+    if row.flag("verified") is False:
+        found.append("the head's output was not verified: its times may be those of a wrong result")
+    if row.text("head_source") not in ("", "measured"):
+        found.append(f"head time {row.text('head_source')}, not measured")
+    if row.flag("unstable"):
+        found.append("unstable: the rounds disagree")
+    if row.flag("throttled"):
+        found.append("the device throttled while it was timed")
+    if row.flag("converged") is False:
+        found.append("the attack had not converged: it may recover more with a larger budget")
+    return found
+
+
+def footnotes(rows: Iterable[Row]) -> dict[str, str]:
+    """Sentence -> its mark ("a", "b", ..., "aa"), in the order in which rows need them."""
+    marks: dict[str, str] = {}
+    for row in rows:
+        for sentence in remarks(row):
+            marks.setdefault(sentence, _mark(len(marks)))
+    return marks
+
+
+def _mark(index: int) -> str:
+    letter = chr(ord("a") + index % 26)
+    return letter if index < 26 else _mark(index // 26 - 1) + letter

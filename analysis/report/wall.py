@@ -1,0 +1,144 @@
+"""The wall of pictures: which are shown, and how they get into the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from analysis.report.rows import Experiment, Row, Series, decibel, similarity
+from harness.results.store import safe_name
+
+PICTURES = 6
+LONGEST_SIDE = 128
+QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of the wall.
+
+    Attributes:
+        uri: the picture as a data URI.
+        alt: what is seen, for those who cannot see it.
+        caption: what stands beneath.
+    """
+
+    uri: str
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Strip:
+    """What one series rebuilt at one split; None where a picture is missing."""
+
+    series: Series
+    summary: str
+    tiles: tuple[Tile | None, ...]
+
+
+@dataclass(frozen=True)
+class Wall:
+    """Originals, and under them what was rebuilt of them: (split's number, its name, strips) for each split."""
+
+    originals: tuple[Tile, ...]
+    splits: tuple[tuple[int, str, tuple[Strip, ...]], ...]
+
+    @property
+    def series(self) -> list[str]:
+        """Names of the series that have pictures."""
+        return list(dict.fromkeys(strip.series.name for _, _, strips in self.splits for strip in strips))
+
+
+def build_wall(run_folder: Path, experiment: Experiment, leakage: pd.DataFrame, *, pictures: int = PICTURES) -> Wall:
+    """Gather one experiment's pictures, scaled to at most 128 pixels, as WebP.
+
+    Args:
+        run_folder: holds pictures/held_out/<name>.png and pictures/<cell>/<attack>/<name>.png; what is missing is left
+            out.
+        experiment: whose cells are shown.
+        leakage: PSNR per picture (columns of harness.results.schema.LEAKAGE); may be empty.
+        pictures: how many to show.
+    """
+    folder = run_folder / "pictures"
+    cells = {row.text("cell") for row in experiment.rows if row.split != 0}
+    of_experiment = leakage[leakage["cell"].isin(cells)]
+    names = choose_pictures(of_experiment, sorted(path.stem for path in (folder / "held_out").glob("*.png")), pictures)
+    found = zip(
+        of_experiment["cell"], of_experiment["attack"], of_experiment["picture"], of_experiment["psnr_db"], strict=True
+    )
+    psnr = {(str(cell), str(attack), str(picture)): float(value) for cell, attack, picture, value in found}
+    originals = [_tile(folder / "held_out" / f"{name}.png", f"original: {name}", name) for name in names]
+    splits = []
+    for number, split in experiment.splits.items():
+        pairs = [(row, series) for series in experiment.series for row in series.rows if row.split == number != 0]
+        strips = [Strip(series, _summary(row), _rebuilt(folder, names, row, series, psnr)) for row, series in pairs]
+        if found_some := tuple(strip for strip in strips if any(strip.tiles)):
+            splits.append((number, split, found_some))
+    return Wall(tuple(tile for tile in originals if tile), tuple(splits))
+
+
+def choose_pictures(leakage: pd.DataFrame, names: Sequence[str], count: int) -> list[str]:
+    """Choose the best-rebuilt, the worst-rebuilt and some between, from different source photographs if possible.
+
+    Args:
+        leakage: of one experiment; pictures are ranked by their mean PSNR over all splits.
+            Without any, they are taken as named.
+        names: pictures that there are.
+        count: how many are wanted.
+
+    Returns:
+        Names, best-rebuilt first.
+    """
+    known = leakage[leakage["picture"].isin(names)]
+    ranked = known.groupby("picture")["psnr_db"].mean().sort_values(ascending=False).index.astype(str).tolist()
+    source = dict(zip(known["picture"].astype(str), known["source"].astype(str), strict=True))
+    ranked = ranked or list(names)
+    if len(ranked) <= count:
+        return ranked
+    last = len(ranked) - 1
+    chosen = [0, last][:count]
+    for place in range(1, count - 1):
+        rank = place * last / (count - 1)
+        seen = {source.get(ranked[taken]) for taken in chosen if source}
+        free = [other for other in range(len(ranked)) if other not in chosen]
+        chosen.append(min(free, key=lambda other: (source.get(ranked[other]) in seen, abs(other - rank))))
+    return [ranked[rank] for rank in sorted(chosen)]
+
+
+def _summary(row: Row) -> str:
+    values = (f"PSNR {decibel(row.number('psnr_db'))} dB", f"SSIM {similarity(row.number('ssim'))}")
+    return ", ".join(values) if row.number("psnr_db") is not None else ""
+
+
+def _rebuilt(
+    folder: Path, names: Sequence[str], row: Row, series: Series, psnr: dict[tuple[str, str, str], float]
+) -> tuple[Tile | None, ...]:
+    attack = row.text("attack")
+    if not attack:
+        return ()
+    tiles = []
+    for name in names:
+        value = decibel(psnr.get((row.text("cell"), attack, name)))
+        caption = f"{value} dB" if value else ""
+        alt = f"{name} rebuilt from split {row.split} ({row.text('split')}), {series.name}: {caption or 'PSNR unknown'}"
+        tiles.append(_tile(folder / row.text("cell") / safe_name(attack) / f"{name}.png", alt, caption))
+    return tuple(tiles)
+
+
+def _tile(path: Path, alt: str, caption: str) -> Tile | None:
+    """Read one picture; None where the run holds none (not attacked, or interrupted)."""
+    if not path.is_file():
+        return None
+    with Image.open(path) as picture:
+        small = picture.convert("RGB")
+    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    small.save(encoded, "WEBP", quality=QUALITY, method=4)
+    return Tile(f"data:image/webp;base64,{base64.b64encode(encoded.getvalue()).decode()}", alt, caption)

@@ -1,0 +1,169 @@
+"""A run as DataFrames: the tidy summary, and the raw samples and leakage behind it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from harness.results.schema import SUMMARY, Cell, LeakageRecord, RoundRecord, RunFile
+from harness.results.store import RunStore, find_run
+from harness.stats import Array, cluster_interval, is_unstable
+
+_NS_PER_MS = 1e6
+_PANDAS_TYPES = {pa.string(): "string", pa.int64(): "Int64", pa.float64(): "float64", pa.bool_(): "boolean"}
+
+
+class Run:
+    """A run folder, read.
+
+    Args:
+        store: the run's folder.
+
+    Attributes:
+        file: run.json: what was asked, where, every planned cell, the notices.
+    """
+
+    def __init__(self, store: RunStore) -> None:
+        self.store = store
+        self.file: RunFile = store.file
+
+    def samples(self) -> pd.DataFrame:
+        """Every timed sample (columns: harness.results.schema.SAMPLES)."""
+        table: pd.DataFrame = self.store.table("samples").to_pandas()
+        return table
+
+    def leakage(self) -> pd.DataFrame:
+        """PSNR and SSIM of every rebuilt picture (columns: harness.results.schema.LEAKAGE)."""
+        table: pd.DataFrame = self.store.table("leakage").to_pandas()
+        return table
+
+    def summary(self) -> pd.DataFrame:
+        """The tidy table, one row per cell x attack (columns: harness.results.schema.SUMMARY)."""
+        rounds: dict[str, list[RoundRecord]] = defaultdict(list)
+        for record in self.store.rounds().values():
+            rounds[record.cell].append(record)
+        leakage = self.store.leakage()
+        rows = []
+        for cell in sorted(self.file.cells, key=lambda c: (c.model, c.device, c.precision, c.split_index)):
+            timing = _timing(cell, rounds[cell.hash], self.file)
+            for attack in self.file.config.attacks or (None,):
+                found = leakage.get((cell.hash, attack)) if attack else None
+                rows.append(_row(self.file, cell, timing, attack, found))
+        table = pd.DataFrame(rows, columns=[column.name for column in SUMMARY])
+        return table.astype({column.name: _PANDAS_TYPES[column.type] for column in SUMMARY})
+
+
+def load_run(path: str | Path | None = None) -> Run:
+    """The run in a folder; a run's name finds it in ./runs, None is the newest one there.
+
+    Raises:
+        ResultsError: there is no such run, it is damaged, or a newer splitbench wrote it.
+    """
+    return Run(RunStore(find_run(path, Path("runs"))))
+
+
+def _row(
+    file: RunFile, cell: Cell, timing: dict[str, object], attack: str | None, found: LeakageRecord | None
+) -> dict[str, object]:
+    known = {column.name for column in SUMMARY}
+    row = {key: value for key, value in cell.model_dump().items() if key in known}
+    row |= {
+        "run_id": file.run_id,
+        "cell": cell.hash,
+        "input_size": "x".join(map(str, cell.input_size)),
+        "activation_shape": "x".join(map(str, cell.activation_shape)),
+    }
+    leakage = _leakage(found, file.held_out_sources) if found else {}
+    status, reason = timing.get("status", "ok"), timing.get("reason", "")
+    if status == "ok" and attack is not None and (found is None or found.status != "ok"):
+        status = found.status if found else "skipped"
+        reason = found.reason if found else "not attacked yet: bench run --resume"
+    return row | timing | leakage | {"attack": attack, "status": status, "reason": reason or None}
+
+
+def _timing(cell: Cell, records: list[RoundRecord], file: RunFile) -> dict[str, object]:
+    """What the rounds say of a cell. A cell that never passed verification has no latency."""
+    records = sorted(records, key=lambda record: record.round)
+    facts = _verification(records)
+    if cell.unavailable is not None:
+        return {"status": "failed", "reason": cell.unavailable, "rounds": 0}
+    failed = [record for record in records if record.status == "failed"]
+    if failed:
+        return facts | {"status": "failed", "reason": failed[0].reason, "rounds": len(records) - len(failed)}
+    if len(records) < file.config.rounds:
+        missing = f"{len(records)} of {file.config.rounds} rounds are done: bench run --resume"
+        facts |= {"status": "skipped", "reason": missing}
+    reports = [record.report for record in records if record.report is not None]
+    if not reports:
+        return facts | {"rounds": 0}
+    heads = _milliseconds(r.head_ns for r in reports) if cell.split_index else [np.zeros(1) for _ in reports]
+    shipped = [s for r in reports for s in r.shipments]
+    interval = cluster_interval(heads, "median") if cell.split_index else None
+    times = np.concatenate(heads)
+    return facts | {
+        "load_ms": float(np.median([r.load_ns for r in reports])) / _NS_PER_MS if cell.split_index else None,
+        "head_source": "measured",
+        "head_p50_ms": float(np.percentile(times, 50)),
+        "head_p90_ms": float(np.percentile(times, 90)),
+        "head_p99_ms": float(np.percentile(times, 99)),
+        "head_ci95_low_ms": interval[0] if interval else None,
+        "head_ci95_high_ms": interval[1] if interval else None,
+        "rounds": len(records),
+        "iterations": sum(len(r.head_ns) for r in reports),
+        "peak_rss_bytes": max(r.peak_rss_bytes for r in reports),
+        "wire_bytes": max((s.wire_bytes for s in shipped), default=None),
+        "transfer_p50_ms": _median_ms(s.transfer_ns for s in shipped),
+        "tail_p50_ms": _median_ms(s.tail_ns for s in shipped),
+        "end_to_end_p50_ms": _median_ms(s.end_to_end_ns for s in shipped),
+        "unstable": is_unstable(heads) if cell.split_index else None,
+    }
+
+
+def _verification(records: list[RoundRecord]) -> dict[str, object]:
+    checks = [r.report.verification for r in records if r.report is not None and r.report.verification is not None]
+    return {
+        "verified": all(check.passed for check in checks) if checks else None,
+        "max_abs_err": _worst((check.max_abs_err for check in checks), max),
+        "cosine": _worst((check.cosine for check in checks), min),
+    }
+
+
+def _worst(values: Iterable[float | None], choose: Callable[[list[float]], float]) -> float | None:
+    known = [value for value in values if value is not None]
+    return choose(known) if known else None
+
+
+def _milliseconds(rounds: Iterable[list[int]]) -> list[Array]:
+    return [np.asarray(times, dtype=np.float64) / _NS_PER_MS for times in rounds if times]
+
+
+def _median_ms(times_ns: Iterable[int]) -> float | None:
+    known = list(times_ns)
+    return float(np.median(known)) / _NS_PER_MS if known else None
+
+
+def _leakage(record: LeakageRecord, sources: tuple[str, ...]) -> dict[str, object]:
+    if record.status != "ok":
+        return {}
+    psnr = np.asarray(record.psnr_db)
+    by_source = [psnr[[s == source for s in sources]] for source in dict.fromkeys(sources)]
+    interval = cluster_interval(by_source, "mean")
+    return {
+        "budget_s": record.budget_s,
+        "train_pictures": record.train_pictures,
+        "train_seconds": record.train_seconds,
+        "pictures": len(psnr),
+        "psnr_db": float(psnr.mean()),
+        "psnr_worst_db": float(psnr.max()),
+        "psnr_ci95_low_db": interval[0] if interval else None,
+        "psnr_ci95_high_db": interval[1] if interval else None,
+        "ssim": float(np.mean(record.ssim)),
+        "floor_psnr_db": float(np.mean(record.floor_psnr_db)),
+        "oracle_mean_colour_psnr_db": float(np.mean(record.oracle_psnr_db)),
+        "agreement_top1": float(np.mean(record.agreement)),
+    }
