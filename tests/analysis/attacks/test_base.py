@@ -1,0 +1,82 @@
+"""Pairs refuse what does not belong together."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from analysis.attacks import ATTACKS, Attack, Pairs
+from analysis.errors import AttackError
+from device_runner.errors import UsageError
+
+PICTURES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+ACTIVATIONS = torch.zeros(4, 5)
+SOURCES = ("a", "a", "b", "c")
+
+
+def test_pairs_know_their_sizes() -> None:
+    pairs = Pairs(PICTURES, ACTIVATIONS, SOURCES)
+    assert (len(pairs), pairs.input_size, pairs.activation_shape) == (4, (8, 8), (5,))
+
+
+def test_some_of_the_pairs_stay_paired() -> None:
+    chosen = Pairs(PICTURES, torch.arange(20.0).reshape(4, 5), SOURCES).where(torch.tensor([3, 1]))
+    assert chosen.sources == ("c", "a")
+    assert torch.equal(chosen.pictures, PICTURES[[3, 1]])
+    assert chosen.activations[:, 0].tolist() == [15, 5]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "activations", "sources", "message"),
+    [
+        (PICTURES[:3], ACTIVATIONS, SOURCES, "3 pictures, 4 activations and 4 sources"),
+        (PICTURES, ACTIVATIONS, SOURCES[:2], "4 pictures, 4 activations and 2 sources"),
+        (PICTURES[:, :1], ACTIVATIONS, SOURCES, "not float32 x 4 x 1 x 8 x 8"),
+        (PICTURES.double(), ACTIVATIONS, SOURCES, "not float64"),
+        (PICTURES, ACTIVATIONS.to(torch.int8), SOURCES, "not int8"),
+        (PICTURES, torch.zeros(4), SOURCES, "activations must be float32 N x ..."),
+        (PICTURES, ACTIVATIONS / 0, SOURCES, "20 of 20 values of the activations are NaN or infinite"),
+        (PICTURES * math.inf, ACTIVATIONS, SOURCES, "of the pictures are NaN or infinite"),
+        (PICTURES * 255, ACTIVATIONS, SOURCES, "divide 8-bit pixels by 255"),
+    ],
+)
+def test_pairs_that_do_not_agree_are_refused_in_one_line(
+    pictures: torch.Tensor, activations: torch.Tensor, sources: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(AttackError, match=message) as error:
+        Pairs(pictures, activations, sources)
+    assert "\n" not in str(error.value)
+
+
+class Unwilling(Attack):
+    """An attack that skips everything and breaks its promises where it does not."""
+
+    name, access = "unwilling", "black-box"
+
+    def skip(self, activation_shape: tuple[int, ...], input_size: tuple[int, int]) -> str | None:  # noqa: ARG002
+        return "vectors are not for it" if len(activation_shape) == 1 else None
+
+    def _fit(self, own: Pairs, budget_s: float | None) -> None:
+        """Nothing to learn."""
+
+    def _rebuild(self, activations: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(activations), 3, 8, 8), math.nan)
+
+
+def test_a_split_that_an_attack_skips_is_refused_with_its_reason() -> None:
+    with pytest.raises(AttackError, match="cannot be tried here: vectors are not for it"):
+        Unwilling().fit(Pairs(PICTURES, ACTIVATIONS, SOURCES))
+
+
+def test_an_attack_that_answers_with_nan_is_caught() -> None:
+    attack = Unwilling()
+    attack.fit(Pairs(PICTURES, ACTIVATIONS[:, :, None], SOURCES))
+    with pytest.raises(AttackError, match="rebuilt by attack unwilling are NaN"):
+        attack.rebuild(torch.zeros(1, 5, 1))
+
+
+def test_an_unknown_attack_gets_the_nearest_names() -> None:
+    with pytest.raises(UsageError, match="did you mean linear"):
+        ATTACKS.load("liner")

@@ -1,0 +1,89 @@
+"""The linear decoder against closed forms and on real photographs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from analysis.attacks import Pairs
+from analysis.attacks.linear import Linear
+from analysis.metrics import floor_psnr_db, psnr_db
+from harness.pictures import Pictures, load_pictures
+
+
+@pytest.fixture(scope="module")
+def photographs() -> Pictures:
+    return load_pictures("builtin", size=(32, 48), train_count=104, held_out_count=8)
+
+
+def random_convolution(stride: int, channels: int) -> nn.Conv2d:
+    """Kernels reach the next place's centre, so that every pixel is seen."""
+    torch.manual_seed(0)
+    return nn.Conv2d(3, channels, stride * 2 - 1, stride=stride, padding=stride - 1)
+
+
+@torch.no_grad()
+def reached(pictures: Pictures, head: nn.Module) -> tuple[float, float]:
+    """Mean PSNR on held-out photographs through a head, and the floor."""
+    own, unseen = pictures.train.as_float(), pictures.held_out.as_float()
+    attack = Linear()
+    attack.fit(Pairs(own, head(own), pictures.train.sources))
+    return (
+        float(psnr_db(unseen, attack.rebuild(head(unseen))).mean()),
+        float(floor_psnr_db(own, unseen).mean()),
+    )
+
+
+def test_a_convolution_with_more_channels_than_pixels_is_inverted(photographs: Pictures) -> None:
+    psnr, _ = reached(photographs, random_convolution(stride=2, channels=24))
+    assert psnr > 45
+
+
+def test_a_relu_behind_it_costs_some_of_it(photographs: Pictures) -> None:
+    psnr, floor = reached(photographs, nn.Sequential(random_convolution(stride=2, channels=24), nn.ReLU()))
+    assert floor + 8 < psnr < 45
+
+
+def test_borders_are_rebuilt_as_well_as_the_rest(photographs: Pictures) -> None:
+    head = random_convolution(stride=2, channels=24)
+    own, unseen = photographs.train.as_float(), photographs.held_out.as_float()
+    attack = Linear()
+    with torch.no_grad():
+        attack.fit(Pairs(own, head(own), photographs.train.sources))
+        error = (attack.rebuild(head(unseen)) - unseen).abs()
+    assert error[:, :, :2].mean() < 3 * error[:, :, 8:-8, 8:-8].mean() + 1e-3
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3)])
+def test_activations_that_tell_nothing_do_not_lead_below_the_mean_picture(
+    photographs: Pictures, shape: tuple[int, int]
+) -> None:
+    class Unrelated(nn.Module):
+        """Many channels, none of which has to do with the picture: deep splits look like this to a linear decoder."""
+
+        def forward(self, seen: Tensor) -> Tensor:
+            generator = torch.Generator().manual_seed(len(seen))
+            return torch.randn(len(seen), 300, *shape, generator=generator)
+
+    psnr, floor = reached(photographs, Unrelated())
+    assert psnr > floor - 0.5
+
+
+def test_strength_is_chosen_across_photographs(photographs: Pictures) -> None:
+    """Activations that name the photograph help on the same photographs only; the decoder must not fall for them."""
+    known = sorted(set(photographs.train.sources))
+    names = torch.tensor([known.index(source) for source in photographs.train.sources])
+    own, unseen = photographs.train.as_float(), photographs.held_out.as_float()
+    attack = Linear()
+    attack.fit(Pairs(own, F.one_hot(names, 64).float() * 10, photographs.train.sources))
+    stranger = torch.zeros(len(unseen), 64)
+    stranger[:, 40] = 10
+    psnr = psnr_db(unseen, attack.rebuild(stranger)).mean()
+    assert psnr > floor_psnr_db(own, unseen).mean() - 0.5
+
+
+def test_many_channels_are_reduced_and_still_inverted(photographs: Pictures) -> None:
+    psnr, _ = reached(photographs, random_convolution(stride=4, channels=300))
+    assert psnr > 35

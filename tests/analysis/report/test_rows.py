@@ -1,0 +1,81 @@
+"""Rows find the experiment they belong to, and their values are written as people do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.report.remarks import footnotes
+from analysis.report.rows import Row, experiments, printable, ranges, shortened
+
+Rows = list[dict[str, Any]]
+MakeRows = Callable[..., Rows]
+MakeTable = Callable[[Rows], pd.DataFrame]
+
+
+def test_models_and_devices_are_experiments_precisions_and_attacks_are_series(
+    make_rows: MakeRows, make_table: MakeTable
+) -> None:
+    rows = make_rows() + make_rows(precision="int8") + make_rows(attack="decoder") + make_rows(device="ssh://pi")
+    local, pi = experiments(make_table([*rows, *make_rows(model="resnet18")]))[:2]
+    assert [series.name for series in local.series] == ["fp32, linear", "int8, linear", "fp32, decoder"]
+    assert (pi.device, len(pi.series)) == ("ssh://pi", 1)
+
+
+def test_a_row_that_leaves_a_setting_empty_joins_every_series_it_agrees_with(
+    make_rows: MakeRows, make_table: MakeTable
+) -> None:
+    rows = make_rows(splits=4) + make_rows(splits=4, precision="int8")
+    reference = rows[0] | {"precision": None, "attack": None, "threads": None}
+    (experiment,) = experiments(make_table([reference, *rows[1:4], *rows[5:]]))
+    assert [[row.split for row in series.rows] for series in experiment.series] == [[0, 1, 2, 3], [0, 1, 2, 3]]
+
+
+def test_a_split_has_one_row_in_a_series_and_it_is_the_measured_one(
+    make_rows: MakeRows, make_table: MakeTable, failed: Callable[..., dict[str, Any]]
+) -> None:
+    rows = make_rows(splits=3)
+    unattacked = failed(rows[1], "no time left", status="skipped") | {"attack": None}
+    (experiment,) = experiments(make_table([unattacked, *rows]))
+    (series,) = experiment.series
+    assert [(row.split, row.ok) for row in series.rows] == [(0, True), (1, True), (2, True)]
+
+
+@pytest.mark.parametrize("empty", [None, float("nan"), pd.NA, pd.NaT])
+def test_whatever_is_empty_reads_as_nothing(empty: object) -> None:
+    row = Row({"column": empty})
+    assert (row.number("column"), row.text("column"), row.flag("column")) == (None, "", None)
+
+
+def test_shapes_and_integers_with_gaps_are_written_as_people_do() -> None:
+    row = Row({"shape": np.array([1, 32, 112, 112]), "threads": 2.0})
+    assert (row.text("shape"), row.text("threads")) == ("1x32x112x112", "2")
+
+
+def test_names_from_elsewhere_cannot_steer_the_terminal() -> None:
+    assert printable("\x1b[2Jmodel\n") == "\ufffd[2Jmodel\ufffd"
+
+
+def test_a_shortened_name_keeps_both_ends() -> None:
+    assert shortened("features.12.block.0.0.conv", 12) == "featu….0.conv"[:6] + ".0.conv"[-6:]
+    assert shortened("short", 12) == "short"
+
+
+def test_neighbouring_splits_are_written_as_a_range() -> None:
+    assert ranges([20, 9, 3, 7, 7], [1, 3, 7, 9, 12, 20]) == "3-9, 20"
+    assert ranges([1, 2, 4], range(6)) == "1-2, 4"
+    assert ranges([], range(6)) == ""
+
+
+def test_rows_with_the_same_trouble_share_a_footnote(make_rows: MakeRows) -> None:
+    rows = make_rows(splits=6)
+    rows[2]["delegated_share"] = 0.5
+    rows[3] |= {"delegated_share": 0.1, "unstable": True}
+    rows[4] |= {"verified": False, "throttled": True, "converged": False, "head_source": "estimated"}
+    marks = footnotes(Row(row) for row in rows)
+    assert list(marks.values()) == list("abcdef")
+    assert [sentence.split()[0] for sentence in marks] == ["xnnpack", "unstable:", "the", "head", "the", "the"]

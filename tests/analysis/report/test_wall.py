@@ -1,0 +1,82 @@
+"""The wall shows the pictures that say most, and what is missing is missing."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+from PIL import Image
+
+from analysis.report.rows import experiments
+from analysis.report.wall import build_wall, choose_pictures
+
+
+class RunFolder(Protocol):
+    path: Path
+    summary: pd.DataFrame
+    pictures: pd.DataFrame
+
+
+def leakage(psnr: dict[str, float]) -> pd.DataFrame:
+    rows = [{"cell": "c", "attack": "a", "picture": name, "source": name[0], "psnr_db": v} for name, v in psnr.items()]
+    return pd.DataFrame(rows)
+
+
+def test_best_and_worst_are_always_shown_and_sources_differ() -> None:
+    psnr = {"a1": 30.0, "a2": 29, "a3": 28, "a4": 27, "b1": 26, "c1": 25, "a5": 24, "d1": 23}
+    assert choose_pictures(leakage(psnr), sorted(psnr), 4) == ["a1", "b1", "c1", "d1"]
+    assert choose_pictures(leakage(psnr), sorted(psnr), 2) == ["a1", "d1"]
+    assert choose_pictures(leakage(psnr), sorted(psnr), 1) == ["a1"]
+
+
+def test_with_one_source_pictures_are_spread_over_the_ranks() -> None:
+    psnr = {f"a{place}": 40.0 - place for place in range(11)}
+    assert choose_pictures(leakage(psnr), sorted(psnr), 3) == ["a0", "a5", "a10"]
+
+
+def test_pictures_without_leakage_or_file_are_no_trouble() -> None:
+    names = [f"n{place}" for place in range(9)]
+    assert choose_pictures(leakage({"gone": 3.0}), names, 3) == ["n0", "n4", "n8"]
+    assert choose_pictures(leakage({"gone": 3.0}), [], 3) == []
+
+
+def test_every_attacked_split_has_a_row_of_small_pictures(run_folder: RunFolder) -> None:
+    (experiment,) = experiments(run_folder.summary)
+    wall = build_wall(run_folder.path, experiment, run_folder.pictures)
+    assert [number for number, _, _ in wall.splits] == list(range(1, 33))
+    assert wall.series == ["fp32, linear", "int8, linear"]
+    assert [len(strips) for number, _, strips in wall.splits if number in (6, 7, 20)] == [2, 1, 1]
+    tile = wall.splits[0][2][0].tiles[0]
+    assert tile is not None
+    assert tile.alt.endswith("fp32, linear: 42.9 dB")
+    with Image.open(io.BytesIO(base64.b64decode(tile.uri.partition(",")[2]))) as picture:
+        assert (picture.format, max(picture.size)) == ("WEBP", 96)
+
+
+def test_large_pictures_are_scaled_to_128(
+    make_rows: Callable[..., list[dict[str, Any]]], make_table: Callable[..., pd.DataFrame], tmp_path: Path
+) -> None:
+    (tmp_path / "pictures" / "held_out").mkdir(parents=True)
+    Image.new("RGB", (300, 200), "teal").save(tmp_path / "pictures" / "held_out" / "large.png")
+    (experiment,) = experiments(make_table(make_rows(splits=2)))
+    (tile,) = build_wall(tmp_path, experiment, leakage({"large": 1.0})).originals
+    with Image.open(io.BytesIO(base64.b64decode(tile.uri.partition(",")[2]))) as picture:
+        assert picture.size == (128, 85)
+
+
+def test_a_missing_reconstruction_leaves_a_gap(run_folder: RunFolder, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder.path / "pictures" / "held_out", folder / "pictures" / "held_out")
+    (experiment,) = experiments(run_folder.summary)
+    cell = experiment.series[0].rows[3].text("cell")
+    shutil.copytree(run_folder.path / "pictures" / cell, folder / "pictures" / cell)
+    for lost in (folder / "pictures" / cell / "linear").glob("chelsea*"):
+        lost.unlink()
+    ((number, _, (strip,)),) = build_wall(folder, experiment, run_folder.pictures).splits
+    assert number == 3
+    assert {tile is None for tile in strip.tiles} == {True, False}

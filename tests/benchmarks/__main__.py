@@ -1,0 +1,56 @@
+"""`make benchmark`: prints goals and figures, keeps every sample in build/benchmark.json."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks import speed
+from tests.benchmarks.comparison import Result
+
+SAMPLES = Path("build/benchmark.json")
+
+
+def results() -> Iterator[Result]:
+    """Every comparison, the quick ones first."""
+    native, network = speed.build_native(), speed.default_network()
+    yield speed.start_up()
+    yield speed.framing(native)
+    yield speed.head_time(network, native)
+    yield from speed.exporting(network)
+
+
+def main() -> None:
+    """Run all comparisons."""
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    console, found = Console(), []
+    table = Table("comparison", "median", "95 % interval", "goal", "", box=None)
+    for result in results():
+        found.append(result)
+        interval = (
+            f"{result.low:.3f} to {result.high:.3f}" if result.low is not None and result.high is not None else ""
+        )
+        verdict = "met" if result.value <= result.goal else "MISSED"
+        row = (result.name, f"{result.value:.3f} {result.unit}", interval, f"<= {result.goal}", verdict)
+        console.print("  ".join(row), highlight=False)
+        table.add_row(*row)
+        SAMPLES.parent.mkdir(exist_ok=True)
+        kept = {
+            "machine": platform.platform(),
+            "python": platform.python_version(),
+            "results": [asdict(r) for r in found],
+        }
+        SAMPLES.write_text(json.dumps(kept, indent=1))
+    console.print(table)
+    console.print(f"Every sample: {SAMPLES}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

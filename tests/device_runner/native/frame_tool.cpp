@@ -1,0 +1,133 @@
+// The native side of the wire format as a program, for tests: built with sanitizers, so that a bad access ends it.
+//   frame_tool recode FILE          a frame in, the frame that encodes its content out on standard output
+//   frame_tool tensors FILE         the tensors of a safetensors file, one a line
+//   frame_tool serve                for each `u32 length, bytes` on standard input: `u8 code, u32 length, bytes` out
+//   frame_tool receive ADDRESS MAX TIMEOUT_MS  one frame from a listening peer
+//   frame_tool checksum FILE        crc32c by the CPU's instruction, and by table
+// Errors are one line and the code of error.h.
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "connection.h"
+#include "crc32c.h"
+#include "frame.h"
+
+using namespace splitbench;
+
+namespace {
+
+std::vector<std::uint8_t> read_all(const char* path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+Result<std::string> recode(const std::vector<std::uint8_t>& frame) {
+  std::array<std::uint8_t, kPrefixBytes> prefix_bytes{};
+  if (frame.size() < prefix_bytes.size()) {
+    return Failure{Code::kFrameDamaged, "shorter than a prefix", "send it again"};
+  }
+  std::memcpy(prefix_bytes.data(), frame.data(), prefix_bytes.size());
+  const Prefix prefix = decode_prefix(prefix_bytes);
+  if (prefix.payload_bytes != frame.size() - kPrefixBytes) {
+    return Failure{Code::kFrameDamaged, "another length than the prefix says", "send it again"};
+  }
+  // A block of its own, so that the sanitizer sees a step over either end.
+  const std::vector<std::uint8_t> payload(frame.begin() + kPrefixBytes, frame.end());
+  const auto document = decode_payload(payload.data(), payload.size(), prefix.crc);
+  if (!document.ok()) {
+    return document.failure();
+  }
+  const EncodedFrame encoded = encode_frame(*document);
+  std::string bytes = encoded.head;
+  for (const TensorView& body : encoded.bodies) {
+    bytes.append(reinterpret_cast<const char*>(body.data), body.bytes());
+  }
+  return bytes;
+}
+
+Result<std::string> tensors(const char* path) {
+  const auto file = SafetensorsFile::read(path);
+  if (!file.ok()) {
+    return file.failure();
+  }
+  std::string lines;
+  for (const char* name : {"picture", "activation", "pictures"}) {
+    if (const auto tensor = file->tensor(name); tensor.ok()) {
+      lines += std::string(name) + " " + dtype_name(tensor->dtype) + " " + shape_text(tensor->shape) + "\n";
+    }
+  }
+  return lines;
+}
+
+Result<std::string> receive(const char* address, const char* max_payload_bytes, const char* timeout_ms) {
+  auto connection = Connection::open(address, std::chrono::seconds(10), std::chrono::milliseconds(std::atoi(timeout_ms)));
+  if (!connection.ok()) {
+    return connection.failure();
+  }
+  const auto message = connection->expect("welcome", std::strtoull(max_payload_bytes, nullptr, 10));
+  return message.ok() ? Result<std::string>(message->text("kind")) : Result<std::string>(message.failure());
+}
+
+Result<std::string> checksum(const char* path) {
+  const auto content = read_all(path);
+  return std::to_string(crc32c_extend(0, content.data(), content.size())) + " " +
+         std::to_string(crc32c_extend_by_table(0, content.data(), content.size())) + "\n";
+}
+
+int serve() {
+  for (std::uint32_t size = 0; std::fread(&size, sizeof size, 1, stdin) == 1;) {
+    std::vector<std::uint8_t> frame(size);
+    if (std::fread(frame.data(), 1, size, stdin) != size) {
+      return 1;
+    }
+    const auto result = recode(frame);
+    const auto code = static_cast<std::uint8_t>(result.ok() ? Code::kOk : result.failure().code);
+    const std::string text = result.ok() ? *result : one_line(result.failure());
+    const auto length = static_cast<std::uint32_t>(text.size());
+    std::fwrite(&code, sizeof code, 1, stdout);
+    std::fwrite(&length, sizeof length, 1, stdout);
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
+Result<std::string> answer(const std::string& command, int count, char** arguments) {
+  if (command == "recode" && count == 3) {
+    return recode(read_all(arguments[2]));
+  }
+  if (command == "tensors" && count == 3) {
+    return tensors(arguments[2]);
+  }
+  if (command == "checksum" && count == 3) {
+    return checksum(arguments[2]);
+  }
+  if (command == "receive" && count == 5) {
+    return receive(arguments[2], arguments[3], arguments[4]);
+  }
+  return Failure{Code::kUsage, "unknown command", "see the top of frame_tool.cpp"};
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  const std::string command = count > 1 ? arguments[1] : "";
+  if (command == "serve") {
+    return serve();
+  }
+  const auto result = answer(command, count, arguments);
+  if (!result.ok()) {
+    std::fprintf(stderr, "%s\n", one_line(result.failure()).c_str());
+    return static_cast<int>(result.failure().code);
+  }
+  std::fwrite(result->data(), 1, result->size(), stdout);
+  return 0;
+}

@@ -1,0 +1,112 @@
+"""What users get wrong and machines lack: one clear line, a status that is not 0, nothing stored that isn't true."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from analysis import load_run
+from tests.e2e.command import TINY, Bench, assert_one_line
+
+SMALL = ("--input-size", "32", "--iterations", "1", "--warmup", "0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "resnet81"), ("unknown model 'resnet81'", "resnet18")),
+        (("run", TINY, "--input-size", "32", "--split", "99"), ("no split 99", "0 to")),
+        (
+            ("run", "resnet18", "--input-size", "32", "--split", "layer9", "--weights", "random"),
+            ("layer9", "did you mean"),
+        ),
+        (("run", TINY, "--attack", "linaer"), ("unknown attack 'linaer'", "did you mean linear")),
+        (("run", TINY, "--attack", "os:path"), ("'os:path' is no attack",)),
+        (("run", TINY, "--device", "locl"), ("unknown device 'locl'", "local")),
+        (("run", "no_such_module:factory"), ("cannot be loaded",)),
+        (("run", TINY, "--pictures", "/no/such/folder"), ("/no/such/folder",)),
+        (("run", "resnet18", "--weights", "/no/such/file.pth"), ("no weights file",)),
+        (("run", "--resume", "nothing"), ("no run 'nothing'",)),
+        (("report",), ("no run", "bench run")),
+        (("splits", "vgg61"), ("unknown model", "did you mean")),
+    ],
+)
+def test_wrong_requests_get_one_line(bench: Bench, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    assert_one_line(bench(*arguments), *words)
+    assert not (bench.folder / "runs").exists()
+
+
+def test_wrong_usage_names_the_option(bench: Bench) -> None:
+    done = bench("run", "--precision", "fp23")
+    assert done.returncode == 2
+    assert "fp23" in done.stderr
+    assert "fp32, int8" in done.stderr
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("pwned"),))  # type: ignore[return-value]
+
+
+def test_a_hostile_pickle_is_refused_and_never_run(bench: Bench) -> None:
+    (bench.folder / "weights.pth").write_bytes(pickle.dumps({"weight": Hostile()}))
+    done = bench("run", "resnet18", "--input-size", "32", "--weights", "weights.pth")
+    assert_one_line(done, "weights.pth", "nothing in it was run")
+    assert not (bench.folder / "pwned").exists()
+
+
+def test_a_missing_compiler_is_one_line_with_the_remedy(bench: Bench, tmp_path: Path) -> None:
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    done = bench("run", TINY, *SMALL, "--split", "2", PATH=str(empty), SPLITBENCH_CACHE_DIR=str(tmp_path / "cache"))
+    assert_one_line(done, "compiler", "apt-get install g++")
+
+
+def test_a_truncated_program_is_refused_before_anything_is_timed(bench: Bench) -> None:
+    assert bench("export", TINY, "--input-size", "32", "--split", "2").returncode == 0
+    (program,) = (bench.folder / "exported_models").rglob("head.pte")
+    program.write_bytes(program.read_bytes()[:-100])
+    done = bench("run", TINY, *SMALL, "--split", "2")
+    assert_one_line(done, "head.pte", "delete")
+    assert not (bench.folder / "runs").exists()
+
+
+def test_a_head_that_computes_something_else_gets_no_latency(bench: Bench) -> None:
+    assert bench("export", TINY, "--input-size", "32", "--split", "2").returncode == 0
+    (reference,) = (bench.folder / "exported_models").rglob("reference.safetensors")
+    content = bytearray(reference.read_bytes())
+    content[-400:] = bytes(400)  # the last hundred expected values become 0
+    reference.write_bytes(content)
+    assert bench("run", TINY, *SMALL, "--split", "2").returncode == 0
+    table = load_run(bench.only_run).summary()
+    assert list(table["status"]) == ["failed"]
+    assert table["head_p50_ms"].isna().all()
+    assert table["psnr_db"].isna().all()
+    assert (table["max_abs_err"] > 0).all()
+
+
+def test_a_full_disk_ends_the_run_with_one_line_and_it_goes_on_later(bench: Bench) -> None:
+    run = bench.folder / "small"
+    run.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(run)], capture_output=True, check=False
+    )
+    assert mounted.returncode == 0, "this test needs to be root: it mounts a small disk"
+    try:
+        done = bench("run", TINY, *SMALL, "--out", "small")
+        assert_one_line(done, "No space left", "free disk space")
+        subprocess.run(["mount", "-o", "remount,size=100m", str(run)], check=True)
+        done = bench("run", "--resume", "small")
+        assert done.returncode == 0, done.stderr
+        assert set(load_run(run).summary()["status"]) == {"ok"}
+    finally:
+        subprocess.run(["umount", str(run)], check=True)
+
+
+def test_debug_shows_the_traceback(bench: Bench) -> None:
+    done = bench("run", "resnet81", "--debug")
+    assert "Traceback" in done.stderr
+    assert "UsageError" in done.stderr

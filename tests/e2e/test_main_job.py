@@ -1,0 +1,116 @@
+"""bench run, from photographs to the report."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from analysis import load_run
+from harness.results.schema import SUMMARY
+from tests.e2e.command import TINY, Bench
+
+ASKED = ("run", TINY, "--input-size", "32", "--precision", "fp32,int8", "--iterations", "2", "--warmup", "1")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    bench = Bench(tmp_path_factory.mktemp("main-job"))
+    done = bench(*ASKED)
+    assert done.returncode == 0, done.stderr
+    return bench
+
+
+def test_the_table_has_every_cell_verified_and_attacked(finished: Bench) -> None:
+    table = load_run(finished.only_run).summary()
+    assert list(table.columns) == [column.name for column in SUMMARY]
+    assert set(table["status"]) == {"ok"}, table[["split", "status", "reason"]]
+    assert set(table["precision"]) == {"fp32", "int8"}
+    heads = table[table["split_index"] > 0]
+    assert heads["verified"].all()
+    assert (heads["head_p50_ms"] > 0).all()
+    assert (heads["rounds"] == 5).all()
+    assert (heads["iterations"] == 10).all()
+    assert table["psnr_db"].notna().all()
+
+
+def test_split_0_ships_the_picture_itself(finished: Bench) -> None:
+    table = load_run(finished.only_run).summary()
+    reference = table[table["split_index"] == 0]
+    assert (reference["head_p50_ms"] == 0).all()
+    assert (reference["psnr_db"] == 60).all()
+    assert (reference["activation_bytes"] == 3 * 32 * 32).all()
+
+
+def test_int8_heads_ship_a_quarter_of_the_bytes(finished: Bench) -> None:
+    table = load_run(finished.only_run).summary().set_index(["precision", "split_index"])
+    for index in {i for _, i in table.index} - {0}:
+        assert table.loc[("int8", index), "activation_bytes"] * 4 == table.loc[("fp32", index), "activation_bytes"]
+
+
+def test_random_weights_are_announced_everywhere(finished: Bench) -> None:
+    done = finished("report")
+    assert "RANDOM" in done.stdout.upper()
+    assert "random weights" in (finished.only_run / "report.html").read_text().lower()
+    assert load_run(finished.only_run).summary()["weights"].str.startswith("random").all()
+
+
+def test_samples_hold_every_iteration_and_shipment(finished: Bench) -> None:
+    run = load_run(finished.only_run)
+    samples, table = run.samples(), run.summary()
+    counts = samples.groupby("loop").size()
+    heads, cells = int((table["split_index"] > 0).sum()), len(table)
+    assert counts["head"] == heads * 5 * 2
+    assert counts["warmup"] == heads * 5 * 1
+    assert counts["shipping"] == cells * 5 * 16
+    assert not samples.duplicated(["cell", "round", "loop", "iteration"]).any()
+
+
+def test_csv_goes_to_standard_output_alone(finished: Bench) -> None:
+    done = finished("report", "--csv", "-")
+    table = pd.read_csv(io.StringIO(done.stdout))
+    assert list(table.columns) == [column.name for column in SUMMARY]
+
+
+def test_report_fits_100_columns_and_leaves_chart_and_page(finished: Bench) -> None:
+    done = finished("report")
+    assert max(len(line) for line in done.stdout.splitlines() if "/" not in line) <= 100
+    with Image.open(finished.only_run / "chart.png") as chart:
+        assert chart.width == 1200
+    assert (finished.only_run / "report.html").stat().st_size > 100_000
+
+
+def test_a_second_run_exports_nothing(finished: Bench, tmp_path: Path) -> None:
+    programs = sorted((finished.folder / "exported_models").rglob("head.pte"))
+    before = [path.stat().st_mtime_ns for path in programs]
+    done = finished(*ASKED, "--attack", "linear", "--out", str(tmp_path / "again"))
+    assert done.returncode == 0, done.stderr
+    assert [path.stat().st_mtime_ns for path in programs] == before
+    assert sorted((finished.folder / "exported_models").rglob("head.pte")) == programs
+
+
+def test_dry_run_shows_cells_and_measures_nothing(bench: Bench) -> None:
+    done = bench("run", TINY, "--input-size", "32", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "export s" in done.stdout
+    assert not (bench.folder / "runs").exists()
+    assert not (bench.folder / "exported_models").exists()
+
+
+def test_splits_as_json_loads(bench: Bench) -> None:
+    done = bench("splits", TINY, "--input-size", "32", "--split", "finest", "--json")
+    points = json.loads(done.stdout)
+    assert [point["index"] for point in points] == list(range(len(points)))
+    assert points[0]["name"] == "picture"
+
+
+def test_export_keeps_the_heads(bench: Bench) -> None:
+    done = bench("export", TINY, "--input-size", "32", "--split", "2")
+    assert done.returncode == 0, done.stderr
+    programs = list((bench.folder / "exported_models").rglob("head.pte"))
+    assert len(programs) == 1
+    assert str(programs[0].relative_to(bench.folder)) in done.stdout

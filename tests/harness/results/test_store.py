@@ -1,0 +1,218 @@
+"""A run's folder: whole files only, one line for damage, every sample once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from device_runner.runner import Output, RunnerReport, Shipment, Verification
+from harness.errors import ResultsError
+from harness.results.schema import (
+    LEAKAGE,
+    ROUNDS,
+    SAMPLES,
+    SCHEMA_VERSION,
+    LeakageRecord,
+    RoundRecord,
+    RunConfig,
+    RunFile,
+    arrow_schema,
+)
+from harness.results.store import RunStore, find_run, safe_name, write_whole
+
+FILE = RunFile(
+    run_id="run",
+    created="2026-01-01T00:00:00+00:00",
+    config=RunConfig(
+        models=("tiny",),
+        split="all",
+        devices=("local",),
+        precisions=("fp32",),
+        input_size=(32, 32),
+        attacks=("linear",),
+        pictures="builtin",
+        weights="random",
+        seed=0,
+    ),
+    environment={},
+    pictures="two",
+    pictures_sha256="00",
+    held_out=("000-cat", "001-cup"),
+    held_out_sources=("cat", "cup"),
+    notices=(),
+    cells=(),
+)
+REPORT = RunnerReport(
+    load_ns=5,
+    verification=Verification(max_abs_err=1e-6, cosine=1.0, passed=True),
+    output=Output(dtype="F32", shape=(1, 8)),
+    warmup_ns=[30],
+    head_ns=[10, 11],
+    shipments=[
+        Shipment(picture=i, head_ns=1, transfer_ns=2, tail_ns=3, end_to_end_ns=7, wire_bytes=100) for i in range(2)
+    ],
+    peak_rss_bytes=1000,
+    threads=1,
+)
+LEAKED = LeakageRecord(
+    cell="c0",
+    attack="linear",
+    status="ok",
+    psnr_db=(20.0, 30.0),
+    ssim=(0.5, 0.6),
+    floor_psnr_db=(12.0, 12.0),
+    oracle_psnr_db=(13.0, 13.0),
+    agreement=(True, False),
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return RunStore.create(tmp_path / "run", FILE)
+
+
+def test_what_is_kept_is_read_back(store: RunStore) -> None:
+    record = RoundRecord(cell="c0", round=1, status="ok", report=REPORT)
+    store.keep_round(record)
+    store.keep_leakage(LEAKED)
+    again = RunStore(store.folder)
+    assert again.rounds() == {("c0", 1): record}
+    assert again.leakage() == {("c0", "linear"): LEAKED}
+    assert again.file == FILE
+
+
+def test_tables_hold_every_sample_once_in_the_schema(store: RunStore) -> None:
+    for round_ in range(3):
+        store.keep_round(RoundRecord(cell="c0", round=round_, status="ok", report=REPORT))
+    store.keep_leakage(LEAKED)
+    store.compact()
+    samples = pq.read_table(store.folder / "samples.parquet")
+    assert samples.schema.equals(arrow_schema(SAMPLES), check_metadata=False)
+    assert samples.schema.metadata[b"splitbench_schema"] == str(SCHEMA_VERSION).encode()
+    frame = samples.to_pandas()
+    assert frame.groupby("loop").size().to_dict() == {"head": 6, "shipping": 6, "warmup": 3}
+    assert not frame.duplicated(["cell", "round", "loop", "iteration"]).any()
+    assert list(frame[frame["loop"] == "shipping"]["picture"].unique()) == ["000-cat", "001-cup"]
+    assert pq.read_table(store.folder / "rounds.parquet").schema.names == [c.name for c in ROUNDS]
+    leakage = pq.read_table(store.folder / "leakage.parquet")
+    assert leakage.schema.names == [c.name for c in LEAKAGE]
+    assert leakage.to_pandas()["psnr_db"].tolist() == [20.0, 30.0]
+
+
+def test_compacting_twice_doubles_nothing(store: RunStore) -> None:
+    store.keep_round(RoundRecord(cell="c0", round=0, status="ok", report=REPORT))
+    store.compact()
+    first = (store.folder / "samples.parquet").read_bytes()
+    store.compact()
+    assert (store.folder / "samples.parquet").read_bytes() == first
+
+
+def test_an_empty_run_has_empty_tables(store: RunStore) -> None:
+    assert store.table("samples").num_rows == 0
+    assert store.table("samples").schema.names == [c.name for c in SAMPLES]
+
+
+def test_failures_are_forgotten_and_successes_are_not(store: RunStore) -> None:
+    store.keep_round(RoundRecord(cell="good", round=0, status="ok", report=REPORT))
+    store.keep_round(RoundRecord(cell="bad", round=0, status="failed", reason="lost"))
+    store.keep_leakage(LEAKED)
+    store.keep_leakage(LEAKED.model_copy(update={"cell": "c1", "status": "failed"}))
+    store.forget_failures()
+    assert set(store.rounds()) == {("good", 0)}
+    assert set(store.leakage()) == {("c0", "linear")}
+
+
+def test_a_folder_never_holds_two_runs(store: RunStore) -> None:
+    with pytest.raises(ResultsError, match="holds a run already"):
+        RunStore.create(store.folder, FILE)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"run_id": 3}', b"\xff\xfe"])
+def test_a_damaged_run_is_one_line(store: RunStore, content: bytes) -> None:
+    (store.folder / "run.json").write_bytes(content)
+    with pytest.raises(ResultsError) as caught:
+        RunStore(store.folder)
+    assert "run.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_newer_run_says_upgrade(store: RunStore) -> None:
+    newer = {**FILE.model_dump(mode="json"), "schema_version": SCHEMA_VERSION + 1, "a_field_of_tomorrow": [1]}
+    (store.folder / "run.json").write_text(json.dumps(newer))
+    with pytest.raises(ResultsError, match="upgrade"):
+        RunStore(store.folder)
+
+
+def test_runs_are_found_by_path_name_or_as_the_newest(tmp_path: Path) -> None:
+    first = RunStore.create(tmp_path / "runs" / "2026-01-01-resnet18", FILE)
+    second = RunStore.create(tmp_path / "runs" / "2026-01-02-vgg16", FILE)
+    os.utime(first.folder / "run.json", (1, 1))
+    assert find_run(None, tmp_path / "runs") == second.folder
+    assert find_run("2026-01-01-resnet18", tmp_path / "runs") == first.folder
+    assert find_run(first.folder, tmp_path / "runs") == first.folder
+    with pytest.raises(ResultsError, match="did you mean 2026-01-01-resnet18"):
+        find_run("2026-01-01-resnet81", tmp_path / "runs")
+    with pytest.raises(ResultsError, match="bench run"):
+        find_run(None, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a b/c", "..", "", "package.module:Class"])
+def test_names_from_outside_stay_in_the_folder(name: str) -> None:
+    assert "/" not in safe_name(name)
+    assert safe_name(name) not in ("", ".", "..")
+
+
+def test_a_killed_writer_leaves_whole_files_only(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from harness.results.store import write_whole\n"
+        "for i in range(10**9): write_whole(Path(sys.argv[1]) / f'{i % 7}', bytes([i % 251]) * 300_000)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("[0-9]"))) < 7 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    files = [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    assert len(files) == 7
+    for path in files:
+        content = path.read_bytes()
+        assert len(content) == 300_000
+        assert len(set(content)) == 1
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=False)
+    assert mounted.returncode == 0, "this test needs to be root: it mounts a small disk"
+    try:
+        write_whole(disk / "file", b"old")
+        with pytest.raises(ResultsError, match="free disk space"):
+            write_whole(disk / "file", bytes(2**20))
+        assert (disk / "file").read_bytes() == b"old"
+        assert [path.name for path in disk.iterdir()] == ["file"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_an_activation_is_kept_as_it_came_and_the_latest_stays(store: RunStore) -> None:
+    for payload in (b"first", b"first", b"later"):
+        store.keep_activation("c0ffee", 3, payload)
+        assert store.activation_path("c0ffee", 3).read_bytes() == payload
+    assert [path.name for path in store.activation_path("c0ffee", 3).parent.iterdir()] == ["3.safetensors"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(store: RunStore) -> None:
+    (store.folder / "activations").rmdir()
+    (store.folder / "activations").touch()
+    with pytest.raises(ResultsError, match=r"cannot write .*; free disk space"):
+        store.keep_activation("c0ffee", 0, b"payload")

@@ -1,0 +1,236 @@
+"""Photographs load right from whatever file they are in, and no source photograph is on both sides."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from device_runner.errors import UsageError
+from harness.errors import PictureError
+from harness.pictures import Pictures, PictureSet, load_pictures
+from harness.pictures.photographs import open_photograph
+
+
+def scene(seed: int, size: tuple[int, int] = (60, 48)) -> Image.Image:
+    """A picture of its own for each seed: smooth coloured patches."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for seed in range(8):
+        scene(seed).save(tmp_path / f"photo-{seed}.png")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def builtin() -> Pictures:
+    return load_pictures("builtin", size=(64, 64))
+
+
+def load(folder: Path, **changes: int) -> Pictures:
+    counts = {"train_count": 30, "held_out_count": 6} | changes
+    return load_pictures(str(folder), size=(32, 32), **counts)
+
+
+def sources_apart(pictures: Pictures) -> bool:
+    return not set(pictures.train.sources) & set(pictures.held_out.sources)
+
+
+def test_builtin_pictures_have_the_promised_form(builtin: Pictures) -> None:
+    for pictures, count in ((builtin.train, 600), (builtin.held_out, 16)):
+        assert pictures.pixels.shape == (count, 3, 64, 64)
+        assert pictures.pixels.dtype == torch.uint8
+        assert len(pictures.sources) == len(pictures.names) == len(set(pictures.names)) == count
+    assert builtin.left_out == ()
+    assert len(builtin.sha256) == 64
+
+
+def test_builtin_training_and_held_out_pictures_share_no_photograph(builtin: Pictures) -> None:
+    assert sources_apart(builtin)
+    assert Counter(builtin.held_out.sources) == dict.fromkeys(("chelsea", "coffee", "grace_hopper", "motorcycle"), 4)
+
+
+def test_both_views_of_the_stereo_pair_are_one_held_out_source(builtin: Pictures) -> None:
+    views = [index for index, source in enumerate(builtin.held_out.sources) if source == "motorcycle"]
+    assert len(views) == 4
+    assert not any("motorcycle" in source for source in builtin.train.sources)
+
+
+@pytest.mark.parametrize("first", [13, 26, 64, 600])
+def test_any_first_training_pictures_cover_the_photographs_evenly(builtin: Pictures, first: int) -> None:
+    counts = Counter(builtin.train.sources[:first]).values()
+    assert len(counts) == 13
+    assert max(counts) - min(counts) <= 1
+
+
+def test_held_out_photographs_take_turns_largest_view_first(builtin: Pictures) -> None:
+    assert [set(builtin.held_out.sources[k : k + 4]) for k in (0, 4, 8, 12)] == [set(builtin.held_out.sources)] * 4
+
+
+def test_floats_are_the_bytes_divided_by_255() -> None:
+    pictures = PictureSet(
+        torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16), ("a",), ("a",)
+    )
+    floats = pictures.as_float()
+    assert floats.dtype == torch.float32
+    assert torch.equal(floats[0, 0].flatten(), torch.arange(256).float() / 255)
+
+
+def test_the_same_arguments_give_the_same_pixels_and_another_seed_gives_others(builtin: Pictures) -> None:
+    again = load_pictures("builtin", size=(64, 64))
+    other = load_pictures("builtin", size=(64, 64), seed=1)
+    assert torch.equal(again.train.pixels, builtin.train.pixels)
+    assert again.sha256 == builtin.sha256 != other.sha256
+    assert not torch.equal(other.train.pixels, builtin.train.pixels)
+    assert torch.equal(other.held_out.pixels, builtin.held_out.pixels), "what is judged does not depend on the seed"
+
+
+def test_pictures_need_not_be_square() -> None:
+    pictures = load_pictures("builtin", size=(32, 48), train_count=13, held_out_count=4)
+    assert pictures.train.pixels.shape == (13, 3, 32, 48)
+    assert pictures.held_out.pixels.shape == (4, 3, 32, 48)
+
+
+def test_a_quarter_of_a_folder_is_held_out_and_shares_nothing_with_the_rest(folder: Path) -> None:
+    pictures = load(folder)
+    assert sources_apart(pictures)
+    assert len(set(pictures.held_out.sources)) == 2
+    assert len(set(pictures.train.sources)) == 6
+
+
+def test_the_seed_chooses_what_a_folder_holds_out(folder: Path) -> None:
+    chosen = {frozenset(load(folder, seed=seed).held_out.sources) for seed in range(6)}
+    assert len(chosen) > 1
+    assert load(folder, seed=3).sha256 == load(folder, seed=3).sha256
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_copies_of_a_photograph_are_one_source(folder: Path, seed: int) -> None:
+    (folder / "copies").mkdir()
+    for original in folder.glob("*.png"):
+        shutil.copy(original, folder / "copies" / original.name)
+        with Image.open(original) as picture:
+            picture.save(folder / "copies" / f"{original.stem}.jpg", quality=85)
+            picture.resize((120, 96), Image.Resampling.BICUBIC).save(folder / "copies" / f"{original.stem}.bmp")
+    pictures = load(folder, seed=seed)
+    assert sources_apart(pictures)
+    stems = [{Path(source).stem for source in part.sources} for part in (pictures.train, pictures.held_out)]
+    assert not stems[0] & stems[1]
+    assert len(stems[0] | stems[1]) == 8
+
+
+def test_two_photographs_are_enough_and_one_is_not(tmp_path: Path) -> None:
+    scene(0).save(tmp_path / "a.png")
+    shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
+    with pytest.raises(PictureError, match="1 usable photographs") as error:
+        load(tmp_path)
+    assert error.value.remedy
+    scene(1).save(tmp_path / "c.png")
+    assert sources_apart(load(tmp_path))
+
+
+def test_a_broken_file_is_named_and_left_out(folder: Path) -> None:
+    whole = (folder / "photo-0.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "words.jpg").write_text("no picture at all")
+    (folder / "empty.gif").write_bytes(b"")
+    scene(9, (5, 40)).save(folder / "narrow.png")
+    (folder / "notes.txt").write_text("not a picture, and not called one")
+    pictures = load(folder)
+    assert [Path(line.split(":")[0]).name for line in pictures.left_out] == [
+        "cut.png",
+        "empty.gif",
+        "narrow.png",
+        "words.jpg",
+    ]
+    assert all("\n" not in line for line in pictures.left_out)
+
+
+def test_a_decompression_bomb_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    scene(20, (80, 80)).save(folder / "bomb.png")
+    scene(21, (400, 400)).save(folder / "larger.png")
+    assert [Path(line.split(":")[0]).name for line in load(folder).left_out] == ["bomb.png", "larger.png"]
+
+
+def as_grey(picture: Image.Image) -> Image.Image:
+    return picture.convert("L")
+
+
+def as_16_bit(picture: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+
+
+def as_palette(picture: Image.Image) -> Image.Image:
+    return picture.quantize(256)
+
+
+def with_alpha(picture: Image.Image) -> Image.Image:
+    picture = picture.convert("RGBA")
+    picture.putalpha(255)
+    return picture
+
+
+@pytest.mark.parametrize("change", [as_grey, as_16_bit, as_palette, with_alpha])
+def test_files_of_every_mode_become_rgb(tmp_path: Path, change: object) -> None:
+    assert callable(change)
+    changed = change(scene(0))
+    changed.save(tmp_path / "picture.png")
+    expected = scene(0).convert("L").convert("RGB") if change in (as_grey, as_16_bit) else scene(0)
+    difference = open_photograph(tmp_path / "picture.png").astype(int) - np.asarray(expected).astype(int)
+    assert difference.shape == (48, 60, 3)
+    assert np.abs(difference).mean() < (8 if change is as_palette else 0.01)
+
+
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (open_photograph(tmp_path / "clear.png") == 255).all()
+
+
+def test_photographs_taken_sideways_are_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
+    scene(0).save(tmp_path / "sideways.png", exif=exif)
+    upright = np.asarray(scene(0).transpose(Image.Transpose.ROTATE_270))
+    assert np.array_equal(open_photograph(tmp_path / "sideways.png"), upright)
+
+
+def test_a_dataset_on_disk_is_read_and_nothing_is_downloaded(tmp_path: Path) -> None:
+    for seed in range(8):
+        label = tmp_path / "data" / ("even" if seed % 2 == 0 else "odd")
+        label.mkdir(parents=True, exist_ok=True)
+        scene(seed).save(label / f"{seed}.png")
+    spec = f"torchvision:ImageFolder:{tmp_path / 'data'}"
+    pictures = load_pictures(spec, size=(32, 32), train_count=12, held_out_count=4)
+    assert sources_apart(pictures)
+    assert pictures.train.pixels.shape == (12, 3, 32, 32)
+    with pytest.raises(PictureError, match="CIFAR10 cannot be read"):
+        load_pictures(f"torchvision:CIFAR10:{tmp_path}", size=(32, 32))
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ("no/such/folder", PictureError, "no folder of pictures"),
+        ("torchvision:CIFAR10", UsageError, "names no dataset"),
+        ("torchvision:CIFAR11:/data", UsageError, "did you mean"),
+    ],
+)
+def test_a_spec_that_leads_nowhere_is_one_clear_line(spec: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        load_pictures(spec, size=(32, 32))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("size", "train_count"), [((0, 32), 1), ((32, 32), 0)])
+def test_nothing_at_all_is_refused(size: tuple[int, int], train_count: int) -> None:
+    with pytest.raises(UsageError, match="cannot be made"):
+        load_pictures("builtin", size=size, train_count=train_count)

@@ -1,0 +1,355 @@
+"""The receiver takes in what is right over a real socket, and stores nothing of anything else."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from device_runner.frames import ConnectionEndedError, Frame, encode_payload, read_frame, write_frame
+from harness import receiver as module
+from harness.errors import ReceiverError, ResultsError
+from harness.receiver import Receiver, Session
+from harness.results.store import write_whole
+
+SHAPE = (1, 4, 6, 6)
+ACTIVATION = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
+PICTURES = 3
+
+
+def activation_frame(picture: str = "0", activation: npt.NDArray[Any] = ACTIVATION) -> Frame:
+    return Frame({"kind": "activation", "picture": picture}, {"activation": activation})
+
+
+LARGEST = len(encode_payload(activation_frame("9" * 9)))
+
+
+def twice_the_sums(activation: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    sums: npt.NDArray[Any] = activation.sum((2, 3)) * 2
+    return sums
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as listening:
+        yield listening
+
+
+@pytest.fixture
+def stored() -> dict[int, bytes]:
+    return {}
+
+
+@pytest.fixture
+def session(stored: dict[int, bytes]) -> Session:
+    return Session(
+        cell="c0ffee",
+        round=2,
+        max_payload_bytes=LARGEST,
+        shape=SHAPE,
+        dtype="float32",
+        pictures=PICTURES,
+        answer=twice_the_sums,
+        keep=stored.__setitem__,
+    )
+
+
+@contextmanager
+def connected(receiver: Receiver) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", receiver.port), timeout=30) as connection:
+        yield connection
+
+
+def greet(connection: socket.socket, receiver: Receiver, **changed: str | None) -> Frame:
+    """Say hello and return what came back."""
+    hello: dict[str, str | None] = {"kind": "hello", "token": receiver.token, "cell": "c0ffee", "round": "2"}
+    told = {key: value for key, value in {**hello, **changed}.items() if value is not None}
+    write_frame(connection, Frame(told, {}))
+    return next_frame(connection)
+
+
+def next_frame(connection: socket.socket) -> Frame:
+    return read_frame(connection, max_payload_bytes=2**20)[0]
+
+
+def ship(connection: socket.socket, frame: Frame) -> Frame:
+    """Send an activation that is right and return the answer."""
+    write_frame(connection, frame)
+    assert next_frame(connection).metadata["kind"] == "received"
+    answer = next_frame(connection)
+    assert next_frame(connection).metadata["kind"] == "stored"
+    return answer
+
+
+def refusal(connection: socket.socket) -> str:
+    """Read up to the receiver's refusal, after which it says nothing more; return its reason."""
+    frame = next_frame(connection)
+    while frame.metadata["kind"] == "received":
+        frame = next_frame(connection)
+    assert frame.metadata["kind"] == "refused"
+    with pytest.raises((ConnectionEndedError, ConnectionResetError)):
+        next_frame(connection)
+    return frame.metadata["reason"]
+
+
+def test_what_is_right_is_answered_and_stored_as_it_came(
+    receiver: Receiver, session: Session, stored: dict[int, bytes]
+) -> None:
+    with receiver.expect(session), connected(receiver) as connection:
+        assert greet(connection, receiver).metadata == {"kind": "welcome"}
+        for picture in range(PICTURES):
+            answer = ship(connection, activation_frame(str(picture), ACTIVATION + picture))
+            assert answer.metadata["kind"] == "answer"
+            assert np.array_equal(answer.tensors["answer"], twice_the_sums(ACTIVATION + picture))
+    assert stored == {i: encode_payload(activation_frame(str(i), ACTIVATION + i)) for i in range(PICTURES)}
+    assert session.refusals == []
+
+
+def test_the_answer_is_float32_whatever_the_tail_gives(receiver: Receiver, session: Session) -> None:
+    session.answer = lambda activation: twice_the_sums(activation).astype(np.float64).T
+    with receiver.expect(session), connected(receiver) as connection:
+        greet(connection, receiver)
+        answer = ship(connection, activation_frame()).tensors["answer"]
+    assert answer.dtype == np.float32
+    assert np.array_equal(answer, twice_the_sums(ACTIVATION).T)
+
+
+def test_tokens_are_long_and_of_one_run(receiver: Receiver) -> None:
+    with Receiver() as other:
+        assert len(receiver.token) == len(other.token) == 32
+        assert receiver.token != other.token
+
+
+def test_it_listens_on_loopback_alone(receiver: Receiver) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", receiver.port), timeout=30)
+
+
+def test_an_address_of_another_machine_is_one_line() -> None:
+    with pytest.raises(ReceiverError, match=r"192\.0\.2\.1") as caught:
+        Receiver("192.0.2.1")
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"token": "0" * 32}, "token"),
+        ({"token": ""}, "token"),
+        ({"token": None}, "token"),
+        ({"token": "\N{SNOWMAN}"}, "token"),
+        ({"kind": "activation"}, "token"),
+        ({"cell": "other"}, "not expected"),
+        ({"cell": None}, "not expected"),
+        ({"round": "3"}, "not expected"),
+        ({"round": None}, "not expected"),
+    ],
+)
+def test_who_is_not_expected_is_refused(
+    receiver: Receiver, session: Session, stored: dict[int, bytes], changed: dict[str, str | None], said: str
+) -> None:
+    with receiver.expect(session), connected(receiver) as connection:
+        told = greet(connection, receiver, **changed)
+        assert told.metadata["kind"] == "refused"
+        assert said in told.metadata["reason"]
+        assert receiver.token not in str(told.metadata)
+        with pytest.raises((ConnectionEndedError, ConnectionResetError)):
+            next_frame(connection)
+    assert stored == {}
+
+
+def test_nobody_is_admitted_before_or_after_a_session(receiver: Receiver, session: Session) -> None:
+    with connected(receiver) as connection:
+        assert greet(connection, receiver).metadata["kind"] == "refused"
+    with receiver.expect(session), connected(receiver) as connection:
+        assert greet(connection, receiver).metadata["kind"] == "welcome"
+    with connected(receiver) as connection:
+        assert greet(connection, receiver).metadata["kind"] == "refused"
+
+
+def prefix(length: int, payload: bytes) -> bytes:
+    return struct.pack("<QI", length, google_crc32c.value(payload))
+
+
+RIGHT = encode_payload(activation_frame())
+FLIPPED = bytes([*RIGHT[:-9], RIGHT[-9] ^ 0x10, *RIGHT[-8:]])
+HOSTILE = {
+    "2^60 bytes": (prefix(2**60, b""), str(2**60)),
+    "one byte too many": (prefix(LARGEST + 1, b""), str(LARGEST)),
+    "a flipped bit": (prefix(len(RIGHT), RIGHT) + FLIPPED, "checksum"),
+    "no safetensors": (prefix(64, b"\xff" * 64) + b"\xff" * 64, "safetensors"),
+    "empty": (prefix(0, b""), "safetensors"),
+}
+MISFITS = {
+    "another shape": (activation_frame(activation=ACTIVATION.reshape(1, 4, 36)), "(1, 4, 36)"),
+    "fewer values": (activation_frame(activation=ACTIVATION[:, :2]), "(1, 2, 6, 6)"),
+    "another type": (activation_frame(activation=ACTIVATION.astype(np.int8)), "int8"),
+    "a picture too many": (activation_frame(str(PICTURES)), f"picture {PICTURES}"),
+    "a negative picture": (activation_frame("-1"), "no activation"),
+    "no number": (activation_frame(""), "no activation"),
+    "an endless number": (activation_frame("9" * 5000, ACTIVATION), "no activation"),
+    "another kind": (Frame({"kind": "hello", "picture": "0"}, {"activation": ACTIVATION}), "no activation"),
+    "another name": (Frame({"kind": "activation", "picture": "0"}, {"picture": ACTIVATION}), "no activation"),
+    "no tensor": (Frame({"kind": "activation", "picture": "0"}, {}), "no activation"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_bytes_that_are_no_frame_are_refused_and_not_stored(
+    receiver: Receiver, session: Session, stored: dict[int, bytes], case: str
+) -> None:
+    sent, said = HOSTILE[case]
+    with receiver.expect(session), connected(receiver) as connection:
+        greet(connection, receiver)
+        connection.sendall(sent)
+        assert said in refusal(connection)
+        assert said in session.refusals[-1]
+    assert stored == {}
+    assert_still_serves(receiver, session, stored)
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_frames_that_do_not_fit_are_refused_and_not_stored(
+    receiver: Receiver, session: Session, stored: dict[int, bytes], case: str
+) -> None:
+    frame, said = MISFITS[case]
+    session.max_payload_bytes = 2**20
+    with receiver.expect(session), connected(receiver) as connection:
+        greet(connection, receiver)
+        write_frame(connection, frame)
+        assert said in refusal(connection)
+        assert said in session.refusals[-1]
+    assert stored == {}
+    assert_still_serves(receiver, session, stored)
+
+
+def assert_still_serves(receiver: Receiver, session: Session, stored: dict[int, bytes]) -> None:
+    """Whatever happened before, the next conversation goes well."""
+    with receiver.expect(session), connected(receiver) as connection:
+        assert greet(connection, receiver).metadata["kind"] == "welcome"
+        ship(connection, activation_frame("1"))
+    assert list(stored) == [1]
+
+
+def test_a_hello_may_not_be_large(receiver: Receiver, session: Session, stored: dict[int, bytes]) -> None:
+    with receiver.expect(session), connected(receiver) as connection:
+        told = greet(connection, receiver, padding="x" * module.HELLO_BYTES)
+        assert told.metadata["kind"] == "refused"
+        assert str(module.HELLO_BYTES) in told.metadata["reason"]
+    assert_still_serves(receiver, session, stored)
+
+
+def test_who_is_still_sending_reads_why_it_was_refused(
+    receiver: Receiver, session: Session, stored: dict[int, bytes]
+) -> None:
+    with receiver.expect(session), connected(receiver) as connection:
+        greet(connection, receiver)
+        connection.sendall(prefix(LARGEST + 1, b"") + bytes(2**20))
+        assert str(LARGEST) in refusal(connection)
+    assert_still_serves(receiver, session, stored)
+
+
+def test_half_a_frame_is_not_stored(receiver: Receiver, session: Session, stored: dict[int, bytes]) -> None:
+    with receiver.expect(session), connected(receiver) as connection:
+        greet(connection, receiver)
+        connection.sendall(prefix(len(RIGHT), RIGHT) + RIGHT[:100])
+        connection.shutdown(socket.SHUT_WR)
+        assert "100 of" in refusal(connection)
+    assert stored == {}
+
+
+def test_who_falls_silent_is_let_go(
+    receiver: Receiver, session: Session, stored: dict[int, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SILENCE_S", 0.2)
+    with receiver.expect(session), connected(receiver) as connection:
+        greet(connection, receiver)
+        assert "timed out" in refusal(connection)
+    assert_still_serves(receiver, session, stored)
+
+
+def test_strangers_do_not_disturb_a_session(receiver: Receiver, session: Session, stored: dict[int, bytes]) -> None:
+    """Strangers who talk nonsense, hang up or stay silent while a device ships: it is served all the same."""
+    with receiver.expect(session), connected(receiver) as device:
+        greet(device, receiver)
+        ship(device, activation_frame("0"))
+        with connected(receiver) as silent, connected(receiver) as rude:
+            rude.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            ship(device, activation_frame("1"))
+            silent.sendall(b"")
+        ship(device, activation_frame("2"))
+    assert list(stored) == [0, 1, 2]
+    assert session.refusals == []
+
+
+def test_a_stranger_cannot_hold_the_door_for_long(
+    receiver: Receiver, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One who sends a byte now and then keeps a device waiting for the time limit of a hello, not for ever."""
+    monkeypatch.setattr(module, "HELLO_S", 0.5)
+    over = threading.Event()
+
+    def drip(stranger: socket.socket) -> None:
+        for byte in prefix(4000, b"") + b" " * 4000:
+            if over.wait(0.05):
+                return
+            try:
+                stranger.sendall(bytes([byte]))
+            except OSError:  # the receiver hung up, as it should
+                return
+
+    with receiver.expect(session), connected(receiver) as stranger:
+        dripping = threading.Thread(target=drip, args=(stranger,))
+        dripping.start()
+        try:
+            with connected(receiver) as device:
+                assert greet(device, receiver).metadata["kind"] == "welcome"
+        finally:
+            over.set()
+            dripping.join()
+
+
+def test_a_tail_that_fails_is_told(receiver: Receiver, session: Session, stored: dict[int, bytes]) -> None:
+    def fails(_: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        raise RuntimeError("the tail cannot")
+
+    session.answer = fails
+    with receiver.expect(session), connected(receiver) as connection:
+        greet(connection, receiver)
+        write_frame(connection, activation_frame())
+        assert "the tail cannot" in refusal(connection)
+    assert stored == {}
+    session.answer = twice_the_sums
+    assert_still_serves(receiver, session, stored)
+
+
+def test_a_full_disk_is_told_and_kept_for_the_run(
+    receiver: Receiver, session: Session, small_disk: Callable[[int], Path]
+) -> None:
+    folder = small_disk(4096)
+    (folder / "filler").write_bytes(b"x" * 4096)
+    session.keep = lambda picture, payload: write_whole(folder / f"{picture}.safetensors", payload)
+    with receiver.expect(session), connected(receiver) as connection:
+        greet(connection, receiver)
+        write_frame(connection, activation_frame())
+        assert next_frame(connection).metadata["kind"] == "received"
+        assert next_frame(connection).metadata["kind"] == "answer"
+        assert "No space left" in refusal(connection)
+    assert isinstance(session.broken, ResultsError)
+    assert [path.name for path in folder.iterdir()] == ["filler"]
+
+
+def test_a_closed_receiver_is_gone(session: Session) -> None:
+    with Receiver() as receiver, receiver.expect(session), connected(receiver) as connection:
+        greet(connection, receiver)
+    with pytest.raises(ConnectionRefusedError), connected(receiver):
+        pass

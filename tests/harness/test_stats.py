@@ -1,0 +1,39 @@
+"""Intervals resample what is independent; instability is a ratio of medians."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.stats import cluster_interval, is_unstable
+
+
+def test_fewer_than_two_groups_have_no_interval_and_no_verdict() -> None:
+    assert cluster_interval([np.arange(100.0)]) is None
+    assert is_unstable([np.arange(100.0)]) is None
+
+
+def test_the_interval_holds_the_mean_of_the_groups() -> None:
+    groups = [np.full(50, value) for value in (1.0, 2.0, 3.0, 4.0)]
+    low, high = cluster_interval(groups) or (0.0, 0.0)
+    assert low < 2.5 < high
+
+
+def test_more_samples_of_the_same_groups_do_not_narrow_the_interval() -> None:
+    few = cluster_interval([np.full(2, value) for value in (1.0, 2.0, 3.0)])
+    many = cluster_interval([np.full(2000, value) for value in (1.0, 2.0, 3.0)])
+    assert few == many
+
+
+def test_equal_groups_have_an_interval_of_no_width() -> None:
+    assert cluster_interval([np.ones(5), np.ones(5)], "median") == (1.0, 1.0)
+
+
+def test_the_same_samples_give_the_same_interval() -> None:
+    groups = [np.random.default_rng(i).random(20) for i in range(5)]
+    assert cluster_interval(groups, "median") == cluster_interval(groups, "median")
+
+
+@pytest.mark.parametrize(("medians", "unstable"), [((100, 105, 109), False), ((100, 105, 120), True)])
+def test_rounds_that_differ_by_more_than_a_tenth_are_unstable(medians: tuple[float, ...], unstable: bool) -> None:
+    assert is_unstable([np.full(9, median, dtype=float) for median in medians]) is unstable
