@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analysis.tradeoff import with_modelled_link
+from device_runner.link import LinkShape
 from harness.results.schema import SUMMARY, Cell, LeakageRecord, RoundRecord, RunFile
 from harness.results.store import RunStore, find_run
 from harness.stats import Array, cluster_interval, is_unstable
@@ -42,20 +44,25 @@ class Run:
         table: pd.DataFrame = self.store.table("leakage").to_pandas()
         return table
 
-    def summary(self) -> pd.DataFrame:
-        """The tidy table, one row per cell x attack (columns: harness.results.schema.SUMMARY)."""
+    def summary(self, *, link: str | None = None) -> pd.DataFrame:
+        """The tidy table, one row per cell x attack (columns: harness.results.schema.SUMMARY).
+
+        Args:
+            link: fills the `modelled_*` columns for a link such as "40mbit/5ms"; what was measured stays as it is.
+        """
         rounds: dict[str, list[RoundRecord]] = defaultdict(list)
         for record in self.store.rounds().values():
             rounds[record.cell].append(record)
         leakage = self.store.leakage()
         rows = []
-        for cell in sorted(self.file.cells, key=lambda c: (c.model, c.device, c.precision, c.split_index)):
+        for cell in sorted(self.file.cells, key=lambda c: (c.model, c.device, c.threads, c.precision, c.split_index)):
             timing = _timing(cell, rounds[cell.hash], self.file)
             for attack in self.file.config.attacks or (None,):
                 found = leakage.get((cell.hash, attack)) if attack else None
                 rows.append(_row(self.file, cell, timing, attack, found))
         table = pd.DataFrame(rows, columns=[column.name for column in SUMMARY])
-        return table.astype({column.name: _PANDAS_TYPES[column.type] for column in SUMMARY})
+        table = table.astype({column.name: _PANDAS_TYPES[column.type] for column in SUMMARY})
+        return with_modelled_link(table, LinkShape.parse(link)) if link else table
 
 
 def load_run(path: str | Path | None = None) -> Run:
@@ -89,7 +96,7 @@ def _row(
 def _timing(cell: Cell, records: list[RoundRecord], file: RunFile) -> dict[str, object]:
     """What the rounds say of a cell. A cell that never passed verification has no latency."""
     records = sorted(records, key=lambda record: record.round)
-    facts = _verification(records)
+    facts = _verification(records) | _state(records)
     if cell.unavailable is not None:
         return {"status": "failed", "reason": cell.unavailable, "rounds": 0}
     failed = [record for record in records if record.status == "failed"]
@@ -121,6 +128,7 @@ def _timing(cell: Cell, records: list[RoundRecord], file: RunFile) -> dict[str, 
         "tail_p50_ms": _median_ms(s.tail_ns for s in shipped),
         "end_to_end_p50_ms": _median_ms(s.end_to_end_ns for s in shipped),
         "unstable": is_unstable(heads) if cell.split_index else None,
+        "energy_mj": _median_of(r.energy_mj for r in reports),
     }
 
 
@@ -133,9 +141,23 @@ def _verification(records: list[RoundRecord]) -> dict[str, object]:
     }
 
 
+def _state(records: list[RoundRecord]) -> dict[str, object]:
+    states = [state for r in records for state in (r.before, r.after) if state is not None]
+    throttled = [state.throttled for state in states if state.throttled is not None]
+    return {
+        "temperature_c": _worst((state.temperature_c for state in states), max),
+        "throttled": any(throttled) if throttled else None,
+    }
+
+
 def _worst(values: Iterable[float | None], choose: Callable[[list[float]], float]) -> float | None:
     known = [value for value in values if value is not None]
     return choose(known) if known else None
+
+
+def _median_of(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
 
 
 def _milliseconds(rounds: Iterable[list[int]]) -> list[Array]:

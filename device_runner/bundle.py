@@ -2,28 +2,30 @@
 
 A bundle is `head_runner` and `lib/*.so`; it finds its libraries beside itself, so that it can be copied anywhere on a
 machine of its target. It is built with CMake against the ExecuTorch wheel when first needed, and kept in the cache.
+A bundle for devices is sealed (sealed.py): it needs nothing of the system that it runs on but the kernel.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from device_runner import sealed
 from device_runner.cache import cache_folder
 from device_runner.errors import BuildError, UsageError
+from device_runner.executorch_sdk import executorch_version, foreign_sdk, installed_sdk, locked
 from device_runner.registry import suggest
 
 NATIVE_FOLDER = Path(__file__).parent / "native"
@@ -37,15 +39,34 @@ class Target:
     Attributes:
         compiler: the C++ compiler's command.
         remedy: how a machine without that compiler gets it.
-        cmake_arguments: what else CMake must be told.
+        machine: what `uname -m` prints there, where it is not this machine's; its compiler is a cross compiler then.
+        loader: file name of the dynamic loader that a sealed bundle brings along; None: the bundle does not travel.
     """
 
     compiler: str
     remedy: str
-    cmake_arguments: tuple[str, ...] = ()
+    machine: str | None = None
+    loader: str | None = None
+
+    def on_this_machine(self) -> Target:
+        """This target as this machine builds it: without a cross compiler, where the processor is the same."""
+        if self.machine != platform.machine():
+            return self
+        return replace(self, compiler=_NATIVE.compiler, remedy=_NATIVE.remedy, machine=None)
 
 
-TARGETS: Mapping[str, Target] = MappingProxyType({"host": Target(compiler="g++", remedy="apt-get install g++")})
+_NATIVE = Target(compiler="g++", remedy="apt-get install g++")
+TARGETS: Mapping[str, Target] = MappingProxyType(
+    {
+        "host": _NATIVE,
+        "arm64": Target(
+            compiler="aarch64-linux-gnu-g++",
+            remedy="apt-get install g++-aarch64-linux-gnu",
+            machine="aarch64",
+            loader="ld-linux-aarch64.so.1",
+        ),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -56,15 +77,31 @@ class Bundle:
         folder: all of it; nothing in it is ever changed.
         runner: the program in it.
         sha256: what it was made from: sources, ExecuTorch, compiler, target. Also the folder's name.
+        loader: file name of its own dynamic loader, where it is sealed.
     """
 
     folder: Path
     runner: Path
     sha256: str
+    loader: str | None = None
+
+    def command(self, folder: str) -> tuple[str, ...]:
+        """How a command line that runs head_runner begins, once the bundle lies in `folder` on its device."""
+        runner = f"{folder}/{RUNNER_NAME}"
+        if self.loader is None:
+            return (runner,)
+        return (f"{folder}/lib/{self.loader}", "--library-path", f"{folder}/lib", runner)
+
+    @property
+    def archive(self) -> Path:
+        """The sealed bundle in one compressed file, beside its folder; a bundle that does not travel has none."""
+        return self.folder.with_suffix(".tar.gz")
 
 
 def build_bundle(target: str = "host", *, cache: Path | None = None) -> Bundle:
     """Return the bundle for a target, building it unless it is there: some 10 s, then milliseconds.
+
+    A cross-compiled one is built against its own ExecuTorch wheel, which is fetched once (18 MB).
 
     Several processes may ask at once: one builds, the others wait for it.
 
@@ -74,25 +111,30 @@ def build_bundle(target: str = "host", *, cache: Path | None = None) -> Bundle:
 
     Raises:
         UsageError: an unknown target.
-        BuildError: no compiler, CMake, Ninja or ExecuTorch; a cache that cannot be written; a failed build, whose log
-            is named.
+        BuildError: no compiler, CMake, Ninja or ExecuTorch; a wheel that cannot be fetched; a cache that cannot be
+            written; a failed build, whose log is named.
     """
     if target not in TARGETS:
         raise UsageError(f"unknown target '{target}'", remedy=suggest(target, TARGETS))
-    compiler = _find_compiler(TARGETS[target])
-    sha256 = _content_hash(target, compiler)
+    chosen = TARGETS[target].on_this_machine()
+    compiler = _find_compiler(chosen)
+    sha256 = _content_hash(target, chosen, compiler)
     bundles = cache or cache_folder() / "bundles"
-    bundle = Bundle(bundles / sha256, bundles / sha256 / RUNNER_NAME, sha256)
-    if not bundle.runner.is_file():
+    bundle = Bundle(bundles / sha256, bundles / sha256 / RUNNER_NAME, sha256, chosen.loader)
+    if not _is_there(bundle):
         try:
             bundles.mkdir(parents=True, exist_ok=True)
-            with _locked(bundles / f"{sha256}.lock"):
-                if not bundle.runner.is_file():
-                    _build(bundle, TARGETS[target], compiler)
+            with locked(bundles / f"{sha256}.lock"):
+                if not _is_there(bundle):
+                    _build(bundle, chosen, compiler)
         except OSError as exc:
             remedy = "free some space, or set SPLITBENCH_CACHE_DIR to a folder that can be written"
             raise BuildError(f"the runner cannot be kept in {bundles}: {exc.strerror}", remedy=remedy) from exc
     return bundle
+
+
+def _is_there(bundle: Bundle) -> bool:
+    return bundle.runner.is_file() and (bundle.loader is None or bundle.archive.is_file())
 
 
 def _find_compiler(target: Target) -> Path:
@@ -113,21 +155,14 @@ def _find_build_tool(name: str, bin_constant: str) -> Path:
     return Path(found)
 
 
-def _executorch_folder() -> Path:
-    spec = importlib.util.find_spec("executorch")
-    if spec is None or not spec.submodule_search_locations:
-        raise BuildError("ExecuTorch is not installed", remedy="pip install executorch")
-    return Path(next(iter(spec.submodule_search_locations)))
-
-
-def _content_hash(target: str, compiler: Path) -> str:
+def _content_hash(target: str, chosen: Target, compiler: Path) -> str:
     """Return the SHA-256 of all that a bundle is made from."""
     digest = hashlib.sha256()
-    _executorch_folder()
-    facts = [target, repr(TARGETS[target]), importlib.metadata.version("executorch"), _compiler_version(compiler)]
-    sources = sorted(path for path in NATIVE_FOLDER.rglob("*") if path.is_file())
+    facts = [target, repr(chosen), executorch_version(), _compiler_version(compiler)]
     parts = [fact.encode() for fact in facts]
-    for source in sources:
+    if chosen.loader:
+        parts.append(Path(sealed.__file__).read_bytes())
+    for source in sorted(path for path in NATIVE_FOLDER.rglob("*") if path.is_file()):
         parts += [str(source.relative_to(NATIVE_FOLDER)).encode(), source.read_bytes()]
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part)
@@ -142,14 +177,6 @@ def _compiler_version(compiler: Path) -> str:
     return completed.stdout
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes wait for; the kernel frees it if this process dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _build(bundle: Bundle, target: Target, compiler: Path) -> None:
     """Build in a folder of its own and move the result into place, so that half a bundle is never seen."""
     bundles = bundle.folder.parent
@@ -159,6 +186,10 @@ def _build(bundle: Bundle, target: Target, compiler: Path) -> None:
     work = Path(tempfile.mkdtemp(prefix=f".{bundle.sha256}-", dir=bundles))
     try:
         _compile(work, log, target, compiler)
+        if target.loader:
+            sealed.seal(work / "bundle" / "lib", work / "bundle" / RUNNER_NAME, compiler, target.loader)
+            sealed.pack(work / "bundle", work / "archive")
+            (work / "archive").replace(bundle.archive)
         if bundle.folder.exists():
             shutil.rmtree(bundle.folder)
         (work / "bundle").rename(bundle.folder)
@@ -173,10 +204,11 @@ def _compile(work: Path, log: Path, target: Target, compiler: Path) -> None:
         *(cmake, "-S", str(NATIVE_FOLDER), "-B", str(work / "build"), "-G", "Ninja"),
         f"-DCMAKE_MAKE_PROGRAM={ninja}",
         f"-DCMAKE_CXX_COMPILER={compiler}",
-        f"-DCMAKE_PREFIX_PATH={_executorch_folder()}",
+        f"-DCMAKE_PREFIX_PATH={foreign_sdk(target.machine) if target.machine else installed_sdk()}",
         f"-DCMAKE_INSTALL_PREFIX={work / 'bundle'}",
-        *target.cmake_arguments,
     ]
+    if target.machine:
+        configure += ["-DCMAKE_SYSTEM_NAME=Linux", f"-DCMAKE_SYSTEM_PROCESSOR={target.machine}"]
     # CMake warns of flags from outside; what is built must depend on nothing but what is hashed.
     environment = {name: value for name, value in os.environ.items() if name not in {"CXXFLAGS", "LDFLAGS", "DESTDIR"}}
     with log.open("wb") as output:

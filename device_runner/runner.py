@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from device_runner.devices.base import Completed, Device
 from device_runner.errors import RunnerCode, RunnerError
+from device_runner.link import LinkShape
 
 _REMEDIES = {
     RunnerCode.PROGRAM_MISSING: "export the head again: bench export",
@@ -15,6 +18,21 @@ _REMEDIES = {
     RunnerCode.OPERATOR_MISSING: "report the operator; this head stays without times",
     RunnerCode.VERIFICATION_FAILED: "the device computes something else than PyTorch; its times would mean nothing",
 }
+
+_MAY_NOT_RUN = "use a folder that is not mounted noexec, on a 64-bit system: see bench devices"
+_UNSTARTED = {126: ("cannot be executed", _MAY_NOT_RUN), 127: ("is not found", "bench devices --clean, then run again")}
+
+_ENDED = "somebody on the device ended it: run again"
+_SIGNAL_REMEDIES: dict[int, str] = {
+    signal.SIGHUP: _ENDED,
+    signal.SIGINT: _ENDED,
+    signal.SIGTERM: _ENDED,
+    signal.SIGKILL: "the device ran out of memory: fewer threads, a smaller input, or an earlier split",
+    signal.SIGSYS: "the device forbids a system call to its programs: run as another user, or report it",
+    signal.SIGXCPU: "the device limits a program's CPU time: raise the limit (ulimit -t), or use fewer iterations",
+}
+_CANNOT_RUN = "the bundle does not run on this device: report it with what bench devices says"
+_LAST_SIGNAL = 64
 
 
 @dataclass(frozen=True)
@@ -43,17 +61,26 @@ class Job:
         program, reference: None at split 0, where the picture itself travels.
         max_abs_err, min_cosine: verification passes within these; None leaves that measure unjudged.
         zero_point: of an int8 activation.
+        affinity: hexadecimal mask of the cores that may be used; None: all that the system allows.
+        link_shape: what `shipping` is slowed down to.
+        write_output: once verified, the output goes here, as a reference file that other devices can be held to.
+        power: two absolute paths, of current in microampere and voltage in microvolt, as Android's
+            /sys/class/power_supply/battery/{current_now,voltage_now} have them.
     """
 
-    program: str | None
-    reference: str | None
-    max_abs_err: float | None
-    min_cosine: float | None
-    zero_point: int | None
-    threads: int
-    warmup: int
-    iterations: int
+    program: str | None = None
+    reference: str | None = None
+    max_abs_err: float | None = None
+    min_cosine: float | None = None
+    zero_point: int | None = None
+    threads: int = 1
+    warmup: int = 0
+    iterations: int = 0
     shipping: Shipping | None = None
+    affinity: str | None = None
+    link_shape: LinkShape | None = None
+    write_output: str | None = None
+    power: tuple[str, str] | None = None
 
 
 class Verification(BaseModel):
@@ -89,7 +116,15 @@ class Shipment(BaseModel):
 
 
 class RunnerReport(BaseModel):
-    """Every sample of one call of head_runner, in the order in which they were taken."""
+    """Every sample of one call of head_runner, in the order in which they were taken; what is None nobody measured.
+
+    Attributes:
+        affinity: hexadecimal mask of the cores that it was allowed.
+        timer_resolution_ns: the smallest step of the device's clock.
+        overhead_ns: what an iteration of the timing loop takes with a head that does nothing; a sample holds a part.
+        power_mw, energy_mj: mean power while the head ran over and over, and what one run took of it.
+        power_samples: readings behind the two. power_reason: why there are none, where they were asked for.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -101,6 +136,13 @@ class RunnerReport(BaseModel):
     shipments: list[Shipment]
     peak_rss_bytes: int
     threads: int
+    affinity: str | None = None
+    timer_resolution_ns: int | None = None
+    overhead_ns: int | None = None
+    power_mw: float | None = None
+    energy_mj: float | None = None
+    power_samples: int | None = None
+    power_reason: str | None = None
 
 
 class UnverifiedError(RunnerError):
@@ -111,8 +153,8 @@ class UnverifiedError(RunnerError):
         self.report = report
 
 
-def run_head(device: Device, runner: str, job: Job, *, timeout_s: float) -> RunnerReport:
-    """Call head_runner once.
+def run_head(device: Device, runner: Sequence[str], job: Job, *, timeout_s: float) -> RunnerReport:
+    """Call head_runner once; `runner` is how its command line begins, as `Device.deploy` gives it.
 
     Raises:
         UnverifiedError: its output is not the expected one.
@@ -120,17 +162,37 @@ def run_head(device: Device, runner: str, job: Job, *, timeout_s: float) -> Runn
         DeviceError: the device was lost or the time is over.
     """
     stdin = f"{job.shipping.token}\n".encode() if job.shipping else b""
-    done = device.call([runner, *_arguments(job)], stdin=stdin, timeout_s=timeout_s)
+    done = device.call([*runner, *_arguments(job)], stdin=stdin, timeout_s=timeout_s)
     if done.status == RunnerCode.OK:
         return _read(done)
-    message = done.stderr.decode(errors="replace").strip().splitlines()
-    said = message[-1].removeprefix("head_runner: ") if message else f"head_runner ended with status {done.status}"
+    said = _last_line(done.stderr)
+    if done.status not in RunnerCode.__members__.values():
+        raise _not_its_own(done.status, said)
+    said = said or f"head_runner ended with status {done.status}"
     if done.status == RunnerCode.VERIFICATION_FAILED:
         raise UnverifiedError(said, report=_read(done))
-    if done.status not in RunnerCode.__members__.values():
-        raise RunnerError(f"head_runner was killed or crashed (status {done.status}): {said}", remedy="free memory")
     code = RunnerCode(done.status)
     raise RunnerError(said, remedy=_REMEDIES.get(code, ""), code=code)
+
+
+def _last_line(stderr: bytes) -> str:
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("head_runner: ") if lines else ""
+
+
+def _not_its_own(status: int, said: str) -> RunnerError:
+    """The error for a status that head_runner does not give: a signal ended it, or it did not even start."""
+    number = -status if status < 0 else status - 128
+    if 0 < number <= _LAST_SIGNAL:
+        what, remedy = f"was killed by {_signal_name(number)}", _SIGNAL_REMEDIES.get(number, _CANNOT_RUN)
+    else:
+        what, remedy = _UNSTARTED.get(status, ("ended in a way of its own", "see what it said; run again"))
+    return RunnerError(f"head_runner {what} (status {status})" + (f": {said}" if said else ""), remedy=remedy)
+
+
+def _signal_name(number: int) -> str:
+    known = {known.value: known.name for known in signal.Signals}
+    return known.get(number, f"signal {number}")
 
 
 def _read(done: Completed) -> RunnerReport:
@@ -152,6 +214,9 @@ def _arguments(job: Job) -> list[str]:
         ("--threads", job.threads),
         ("--warmup", job.warmup),
         ("--iterations", job.iterations),
+        ("--affinity", job.affinity),
+        ("--write-output", job.write_output),
+        ("--power", ":".join(job.power) if job.power else None),
     ]
     if job.shipping:
         given += [
@@ -159,5 +224,10 @@ def _arguments(job: Job) -> list[str]:
             ("--connect", job.shipping.address),
             ("--cell", job.shipping.cell),
             ("--round", job.shipping.round),
+        ]
+    if job.shipping and job.link_shape:
+        given += [
+            ("--link-rate", job.link_shape.rate_bytes_per_s),
+            ("--link-rtt-ns", round(job.link_shape.rtt_s * 1e9)),
         ]
     return [text for flag, value in given if value is not None for text in (flag, str(value))]

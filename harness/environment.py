@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 
-from device_runner.devices import Device
+from harness.prepare import ReadyDevice
 
 _LIBRARIES = ("splitbench", "torch", "torchvision", "torchao", "executorch", "numpy", "scikit-image", "safetensors")
 
 
-def describe_environment(devices: list[Device]) -> dict[str, str]:
+def describe_environment(devices: Sequence[ReadyDevice]) -> dict[str, str]:
     """Library versions, Python, system, and what each device says of itself; name -> text."""
     found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     found |= {"python": platform.python_version(), "system": platform.platform()}
-    for device in devices:
-        found |= {f"{device.name}: {key}": str(value) for key, value in asdict(device.describe()).items()}
+    for ready in devices:
+        found |= {f"{ready.device.name}: {key}": str(value) for key, value in asdict(ready.facts).items()}
     return found

@@ -6,7 +6,8 @@ SplitbenchError
 ├── ExportError       a head could not be lowered to a .pte
 ├── PictureError      pictures are missing, unreadable or too few
 ├── ResultsError      a run folder is damaged, unknown or of another version
-└── ReceiverError     a device's connection was refused or broke off
+├── ReceiverError     a device's connection was refused or broke off
+└── LostDeviceError   a device that was being measured does not answer any more
 """
 
 from __future__ import annotations
@@ -36,3 +37,7 @@ class ResultsError(SplitbenchError):
 
 class ReceiverError(SplitbenchError):
     """A device's connection was refused or broke off."""
+
+
+class LostDeviceError(SplitbenchError):
+    """A device that was being measured does not answer any more; the others go on, and a later --resume does."""

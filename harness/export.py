@@ -23,10 +23,11 @@ import psutil
 import torch
 from torch import Tensor
 
+from device_runner.files import file_sha256
 from device_runner.frames import Frame, encode_payload
 from harness.errors import ExportError
 from harness.lowering import Lowered, LoweringJob, serve
-from harness.manifest import MANIFEST_FORMAT, Head, Manifest, file_sha256, read_head
+from harness.manifest import MANIFEST_FORMAT, Head, Manifest, read_head
 from harness.splits import Cut, CuttableGraph, Network, SplitPoint, dequantize, extract_head
 
 Precision = Literal["fp32", "int8"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from device_runner.files import file_sha256
 from harness.errors import ExportError
 
 MANIFEST_FORMAT: Literal[1] = 1
@@ -91,8 +91,3 @@ def read_head(folder: Path) -> Head | None:
         raise ExportError(f"{folder / 'head.pte'} is not the program that its manifest describes", remedy=remedy)
     return head
 
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes, as hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

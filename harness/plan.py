@@ -1,4 +1,4 @@
-"""model x split x precision x device -> cells, each with a content hash; and the order in which they are measured."""
+"""model x split x precision x device x threads -> cells, each with a content hash; and the order in which they are measured."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from device_runner.devices import Device
 from harness.errors import ExportError
 from harness.manifest import Head
 from harness.models import Model
-from harness.results.schema import Cell, RunConfig
+from harness.results.schema import Cell, DeviceEntry, RunConfig
 from harness.splits import SplitPoint
 
 # Rough rates of a two-core workstation, for --dry-run alone; what was measured is in the table.
@@ -30,7 +29,13 @@ class Settings:
 
 
 def plan_cell(
-    model: Model, point: SplitPoint, precision: str, device: Device, head: Head | ExportError, settings: Settings
+    model: Model,
+    point: SplitPoint,
+    precision: str,
+    device: DeviceEntry,
+    threads: int,
+    head: Head | ExportError,
+    settings: Settings,
 ) -> Cell:
     """One cell; a head that could not be exported keeps its place, with the reason."""
     config = settings.config
@@ -45,11 +50,12 @@ def plan_cell(
         "split": point.name,
         "op": point.op,
         "activation_shape": point.activation_shape,
-        "device": device.name,
+        "device": device.label,
         "backend": "xnnpack" if point.index else "none",
         "precision": precision,
         "codec": manifest.codec if manifest else "fp32",
-        "threads": config.threads,
+        "threads": threads,
+        "affinity": config.affinity,
         "link": device.link,
         "head_params": point.head_params,
         "head_macs": point.head_macs,

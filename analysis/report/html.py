@@ -260,6 +260,10 @@ def _facts(experiment: Experiment) -> Iterable[Fact]:
         less = sum(size < experiment.picture_bytes for size in sizes) if experiment.picture_bytes else None
         beside = f"the picture itself: {kilobytes(experiment.picture_bytes)} kB; {less} of {len(sizes)} rows send less"
         yield Fact("On the wire", f"{_span(sizes, kilobytes)} kB", beside if less is not None else "")
+    if (fit := experiment.link_fit) is not None:
+        off = f"{fit.median_error:.0%} off in the median, {fit.worst_error:.0%} at worst"
+        rate = f"{fit.link.rate_bytes_per_s * 8 / 1e6:,.0f} Mbit/s"
+        yield Fact("Link, as a model", f"{milliseconds(1000 * fit.link.rtt_s)} ms + bytes at {rate}", f"{off}{emulated}")
     fastest = min(cuts, key=lambda row: row.number("end_to_end_p50_ms") or float("inf"), default=Row({}))
     if (quickest := fastest.number("end_to_end_p50_ms")) is not None:
         sent = reference.number("end_to_end_p50_ms")

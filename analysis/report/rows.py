@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.tradeoff import LinkFit, fit_link
+
 # Rows that agree on these are one experiment: one chart, one wall. They differ in split, precision and attack.
 EXPERIMENT = ("model", "weights", "input_size", "device", "threads", "link")
 SERIES = ("precision", "attack")
@@ -123,14 +125,19 @@ class Experiment:
 
     @property
     def device(self) -> str:
-        """The device's name; an emulated one is always called so."""
-        name = self.settings["device"]
-        return f"{name} (emulated)" if self.emulated and name != "emulated" else name
+        """The device's name; an emulated one is called so."""
+        return self.settings["device"]
 
     @property
     def emulated(self) -> bool:
         """Whether times come from an emulated device and mean nothing."""
-        return self.settings["device"].startswith("emulated")
+        return "emulated" in self.settings["device"]
+
+    @property
+    def link_fit(self) -> LinkFit | None:
+        """How well one rate and one round-trip time explain this experiment's measured transfers."""
+        sizes, times = ([row.number(c) for row in self.measured] for c in ("wire_bytes", "transfer_p50_ms"))
+        return fit_link(np.array(sizes, dtype=np.float64), np.array(times, dtype=np.float64))
 
     @property
     def random_weights(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,21 +13,33 @@ import psutil
 
 from device_runner.bundle import Bundle
 from device_runner.devices.base import Completed, Device, DeviceFacts
-from device_runner.errors import DeviceError
+from device_runner.errors import DeviceError, TransferError
 
 
 class Local(Device):
     """The machine that the harness itself runs on. Nothing is copied; activations travel over loopback."""
 
-    target, link = "host", "loopback"
+    target, direct_link = "host", "loopback"
 
-    def deploy(self, bundle: Bundle) -> str:
+    @classmethod
+    def discover(cls) -> list[str]:
+        """This machine is always there."""
+        return ["local"]
+
+    def deploy(self, bundle: Bundle) -> tuple[str, ...]:
         """The bundle is here already."""
-        return str(bundle.runner)
+        return bundle.command(str(bundle.folder))
 
     def push(self, local: Path) -> str:
         """The file is here already."""
         return str(local.absolute())
+
+    def get(self, remote: str, local: Path) -> None:
+        """Copy the file, which is here already."""
+        try:
+            shutil.copyfile(remote, local)
+        except OSError as exc:
+            raise TransferError(f"{remote} cannot be copied: {exc.strerror}", remedy="run again") from exc
 
     def call(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> Completed:
         """Run a command to its end. Raises DeviceError where it cannot be started or the time is over."""
@@ -40,18 +53,21 @@ class Local(Device):
             raise DeviceError(f"{argv[0]} cannot be started: {exc.strerror}", remedy="run bench doctor") from exc
         return Completed(done.returncode, done.stdout, done.stderr)
 
-    def way_back(self, port: int) -> str:
+    def workstation_address(self) -> str:
         """Loopback."""
-        return f"127.0.0.1:{port}"
+        return "127.0.0.1"
 
     def describe(self) -> DeviceFacts:
-        """Model, machine, cores, memory and system, from the kernel."""
+        """What the kernel says of this machine."""
         return DeviceFacts(
             model=_cpu_model(),
+            soc="",
             machine=platform.machine(),
             cores=os.cpu_count() or 1,
             memory_bytes=psutil.virtual_memory().total,
+            free_bytes=shutil.disk_usage(Path.cwd()).free,
             system=platform.platform(),
+            emulated=False,
         )
 
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 _TITLES = {
     "split": "Finding split points",
     "export": "Exporting heads",
-    "runner": "Building the runner",
+    "device": "Preparing devices",
     "measure": "Measuring",
     "attack": "Attacking",
 }

@@ -15,7 +15,8 @@ from harness.cli import options
 @click.option(
     "--csv", type=options.NewFile(), help="Write the tidy table here; '-' is standard output, and nothing else."
 )
-def report(run: str | None, csv: Path | None) -> None:
+@click.option("--link", metavar="RATE/RTT", help="Model another link beside the measured one: 40mbit/5ms.")
+def report(run: str | None, csv: Path | None, link: str | None) -> None:
     """Show table, chart and pictures of RUN, or of the newest run."""
     from analysis import load_run
     from analysis.report import to_csv
@@ -23,8 +24,8 @@ def report(run: str | None, csv: Path | None) -> None:
 
     found = load_run(run)
     if str(csv) == "-":
-        to_csv(found.summary(), sys.stdout)
+        to_csv(found.summary(link=link), sys.stdout)
         return
-    show(found)
+    show(found, link=link)
     if csv is not None:
-        to_csv(found.summary(), csv)
+        to_csv(found.summary(link=link), csv)

@@ -13,6 +13,7 @@ from harness.cli import options
 if TYPE_CHECKING:
     from analysis.benchmark import Benchmark
     from harness.cli.progress import Display
+    from harness.errors import LostDeviceError
     from harness.results.schema import RunConfig
     from harness.results.store import RunStore
 
@@ -20,10 +21,28 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: bench run resnet18 mobilenet_v2 --split all --precision fp32,int8")
 @click.argument("models", nargs=-1)
 @options.split
-@click.option("--device", "devices", multiple=True, default=("local",), show_default=True, help="Where heads run.")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    default=("local",),
+    show_default=True,
+    metavar="ADDRESS",
+    help="Where heads run: local, emulated, ssh://USER@HOST:PORT, adb, adb:SERIAL, adb:IP:PORT; repeatable.",
+)
 @options.precision
 @options.input_size
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of the head.")
+@click.option("--threads", type=options.Counts(), default="1", show_default=True, help="Of the head: 1 or 1,2,4.")
+@click.option("--affinity", default="all", show_default=True, help="Cores of the head: all, big, little or a mask: f0.")
+@click.option(
+    "--way-back",
+    type=click.Choice(["auto", "direct", "tunnel"]),
+    default="auto",
+    show_default=True,
+    help="How activations come back: straight to this machine, or through adb or ssh.",
+)
+@click.option("--link", metavar="[NAME:]RATE/RTT", help="Emulate a link on the device's side: wifi:40mbit/5ms.")
+@click.option("--cool-down", metavar="5s|50C", help="Before each cell: wait so long, or until it is so cool.")
 @click.option("--warmup", type=click.IntRange(0, 10_000), default=3, show_default=True, help="Warm-ups per round.")
 @click.option(
     "--iterations", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Timed runs per round."
@@ -49,30 +68,36 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
             store = RunStore(find_run(resume or None, options.RUNS))
             job = Benchmark(store.file.config, options.EXPORTED, display)
             with store.locked():
-                job.check_unchanged(store)
                 store.forget_failures()
-                _finish(job, store, display)
+                missing = job.unfinished(store)
+                with job.ready(missing) as devices:
+                    job.check_unchanged(store)
+                    lost = job.measure(store, devices)
+                _finish(job, store, display, lost)
             return
         job = Benchmark(_config(models or (options.DEFAULT_MODEL,), asked), options.EXPORTED, display)
         if dry_run:
             display.close()
             _show_estimate(job)
             return
-        folder = out or options.RUNS / _name(models)
-        store = job.create(folder)
+        with job.ready() as devices:
+            store = job.create(out or options.RUNS / _name(models), devices)
+            with store.locked():
+                lost = job.measure(store, devices)
         with store.locked():
-            _finish(job, store, display)
+            _finish(job, store, display, lost)
 
 
-def _finish(job: Benchmark, store: RunStore, display: Display) -> None:
+def _finish(job: Benchmark, store: RunStore, display: Display, lost: list[LostDeviceError]) -> None:
     from analysis import Run
     from harness.cli.show import show
 
-    job.measure(store)
     job.attack(store)
     display.close()
     show(Run(store))
     click.echo("  ".join(f"{name} {seconds:.1f} s" for name, seconds in job.phase_seconds.items()))
+    for error in lost[:1]:  # all were noted when they happened
+        raise error
 
 
 def _config(models: tuple[str, ...], asked: dict[str, object]) -> RunConfig:

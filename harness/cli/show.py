@@ -6,11 +6,11 @@ from analysis import Run
 from analysis.report import summary_tables, write_report
 
 
-def show(run: Run) -> None:
+def show(run: Run, *, link: str | None = None) -> None:
     """Write the report of a run and print its table."""
     from rich.console import Console
 
-    summary = run.summary()
+    summary = run.summary(link=link)
     written = write_report(
         run.store.folder,
         summary,

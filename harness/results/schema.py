@@ -7,10 +7,11 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from device_runner.devices.probe import DeviceState
 from device_runner.runner import RunnerReport
 
-SCHEMA_VERSION = 1
-# 1: first
+SCHEMA_VERSION = 2
+# 2: threads became several, devices are entries of their own, cells gained affinity, rounds the device's state; 1: first
 
 
 class RunConfig(BaseModel):
@@ -23,7 +24,11 @@ class RunConfig(BaseModel):
     devices: tuple[str, ...]
     precisions: tuple[Literal["fp32", "int8"], ...]
     input_size: tuple[int, int] | None
-    threads: int = 1
+    threads: tuple[int, ...] = (1,)
+    affinity: str = "all"
+    link: str | None = None
+    way_back: Literal["auto", "direct", "tunnel"] = "auto"
+    cool_down: str | None = None
     warmup: int = 3
     iterations: int = 10
     rounds: int = 5
@@ -31,6 +36,21 @@ class RunConfig(BaseModel):
     pictures: str
     weights: str
     seed: int
+
+
+class DeviceEntry(BaseModel):
+    """A device of the run, and how its activations came back.
+
+    Attributes:
+        address: as the user gave it.
+        label: what tables and charts call it; an emulated one says so.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    address: str
+    label: str
+    link: str
 
 
 class Cell(BaseModel):
@@ -53,6 +73,7 @@ class Cell(BaseModel):
     precision: Literal["fp32", "int8"]
     codec: Literal["uint8", "fp32", "int8"]
     threads: int
+    affinity: str
     link: str
     head_params: int
     head_macs: int
@@ -77,6 +98,7 @@ class RunFile(BaseModel):
     held_out: tuple[str, ...]
     held_out_sources: tuple[str, ...]
     notices: tuple[str, ...]
+    devices: tuple[DeviceEntry, ...]
     cells: tuple[Cell, ...]
 
 
@@ -86,6 +108,7 @@ class RoundRecord(BaseModel):
     Attributes:
         report: every sample; None where the runner gave none.
         reason: of a failure.
+        before, after: how the device fared; None in runs that did not ask it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -95,6 +118,8 @@ class RoundRecord(BaseModel):
     status: Literal["ok", "failed"]
     reason: str = ""
     report: RunnerReport | None = None
+    before: DeviceState | None = None
+    after: DeviceState | None = None
 
 
 class LeakageRecord(BaseModel):
@@ -159,6 +184,22 @@ ROUNDS = (
     Column("cosine", pa.float64(), "cosine against the expected activation", "split 0"),
     Column("verified", pa.bool_(), "did the output match before timing began?", "split 0"),
     Column("peak_rss_bytes", pa.int64(), "largest memory of the runner's process", "failed"),
+    Column("timer_resolution_ns", pa.int64(), "smallest step of the device's clock", "failed"),
+    Column("overhead_ns", pa.int64(), "what the runner's own loop adds to each sample", "failed"),
+    Column("energy_mj", pa.float64(), "energy of one head, measured in a loop of its own", "the device does not tell it"),
+    *(
+        Column(f"{name}_{when}", kind, f"{meaning}, {when} the cell", "the device does not tell it")
+        for when in ("before", "after")
+        for name, kind, meaning in (
+            ("temperature_c", pa.float64(), "hottest CPU or SoC zone"),
+            ("frequency_khz", pa.int64(), "frequency of the fastest core"),
+            ("governor", pa.string(), "frequency governor"),
+            ("throttled", pa.bool_(), "was the device throttled"),
+            ("load", pa.float64(), "load of the last minute"),
+            ("available_bytes", pa.int64(), "available memory"),
+            ("battery_percent", pa.int64(), "battery level"),
+        )
+    ),
 )
 
 LEAKAGE = (
@@ -186,12 +227,13 @@ SUMMARY = (
     Column("split", pa.string(), "module path that the head ends in"),
     Column("op", pa.string(), "operation that makes the activation"),
     Column("activation_shape", pa.string(), "with its batch dimension of 1"),
-    Column("device", pa.string(), "where the head ran"),
+    Column("device", pa.string(), "where the head ran; times of one called emulated mean nothing"),
     Column("backend", pa.string(), "what executed it; none at split 0"),
     Column("precision", pa.string(), "of the head: fp32 or int8"),
     Column("codec", pa.string(), "how the activation travelled: uint8, fp32 or int8"),
     Column("threads", pa.int64(), "threads of the head"),
-    Column("link", pa.string(), "what the activation travelled over"),
+    Column("affinity", pa.string(), "cores that the head was allowed: all, big, little or a mask"),
+    Column("link", pa.string(), "what the activation travelled over; a shaped one is called emulated"),
     Column("head_params", pa.int64(), "parameters of the head"),
     Column("head_macs", pa.int64(), "multiply-accumulates of the head"),
     Column("delegated_share", pa.float64(), "share of them that XNNPACK took over", "no head, or a head without any"),
@@ -211,9 +253,12 @@ SUMMARY = (
     Column("transfer_p50_ms", pa.float64(), "median of sending until `received`", "not measured"),
     Column("tail_p50_ms", pa.float64(), "median from `received` to `answer`", "not measured"),
     Column("end_to_end_p50_ms", pa.float64(), "median from picture in to `answer`", "not measured"),
+    Column("modelled_link", pa.string(), "the link that the next two columns are modelled for", "none was asked for"),
+    Column("modelled_transfer_ms", pa.float64(), "round trip + bytes at the modelled link's rate", "none was asked for"),
+    Column("modelled_end_to_end_ms", pa.float64(), "end to end with that in place of the measured transfer", "likewise"),
     Column("energy_mj", pa.float64(), "energy of one head", "the device does not tell it"),
-    Column("temperature_c", pa.float64(), "of the device", "the device does not tell it"),
-    Column("throttled", pa.bool_(), "was the device throttled?", "the device does not tell it"),
+    Column("temperature_c", pa.float64(), "highest before or after a round", "the device does not tell it"),
+    Column("throttled", pa.bool_(), "was the device throttled before or after any round?", "the device does not tell it"),
     Column("unstable", pa.bool_(), "medians of the rounds differ by more than 10 %", "fewer than 2 rounds"),
     Column("verified", pa.bool_(), "did the head's output match before timing began?", "split 0, or not measured"),
     Column("max_abs_err", pa.float64(), "largest error against the expected activation (int8: in steps)", "split 0"),

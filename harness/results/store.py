@@ -11,17 +11,19 @@ samples.parquet, rounds.parquet, leakage.parquet   the journal compacted, when t
 from __future__ import annotations
 
 import fcntl
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import ResultsError
+from harness.results.migrations import migrate
 from harness.results.schema import (
     LEAKAGE,
     ROUNDS,
@@ -61,7 +63,7 @@ class RunStore:
                 f"{folder} was written by a newer splitbench (schema {written})",
                 remedy="upgrade: pip install -U splitbench",
             )
-        self.file = _read(folder / "run.json", RunFile)
+        self.file = _read(folder / "run.json", RunFile, migrate)
 
     @staticmethod
     def create(folder: Path, file: RunFile) -> RunStore:
@@ -206,14 +208,17 @@ def safe_name(text: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in text).lstrip(".") or "_"
 
 
-def _read(path: Path, kind: type[Record]) -> Record:
+def _read(path: Path, kind: type[Record], update: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Record:
     try:
-        return kind.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        return kind.model_validate(update(json.loads(content)), strict=False) if update else kind.model_validate_json(content)
     except FileNotFoundError as exc:
         raise ResultsError(f"{path} is missing", remedy="name the folder of a run") from exc
     except ValidationError as exc:
         first = exc.errors()[0]
         raise ResultsError(f"{path} is damaged at {first['loc']}: {first['msg']}", remedy="delete that file") from exc
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ResultsError(f"{path} is damaged: {exc}", remedy="delete that file") from exc
 
 
 def _sample_rows(record: RoundRecord, names: tuple[str, ...]) -> Iterator[dict[str, object]]:
@@ -236,10 +241,17 @@ def _round_row(record: RoundRecord) -> dict[str, object]:
         "reason": record.reason,
     }
     if record.report is not None:
-        row["peak_rss_bytes"] = record.report.peak_rss_bytes
+        row |= {
+            "peak_rss_bytes": record.report.peak_rss_bytes,
+            "timer_resolution_ns": record.report.timer_resolution_ns,
+            "overhead_ns": record.report.overhead_ns,
+            "energy_mj": record.report.energy_mj,
+        }
         if checked := record.report.verification:
             row |= {"max_abs_err": checked.max_abs_err, "cosine": checked.cosine, "verified": checked.passed}
             row["load_ns"] = record.report.load_ns
+    for when, state in (("before", record.before), ("after", record.after)):
+        row |= {f"{key}_{when}": value for key, value in state.model_dump().items()} if state else {}
     return row
 
 

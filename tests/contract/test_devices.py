@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-import socket
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from device_runner.bundle import build_bundle
 from device_runner.devices import DEVICES, Device
+from device_runner.devices.emulated import Emulated
 from device_runner.devices.local import Local
-from device_runner.errors import DeviceError, RunnerCode
+from device_runner.devices.probe import read_state
+from device_runner.errors import DeviceError, RunnerCode, RunnerError, TransferError
+from device_runner.frames import Frame, encode_payload
+from device_runner.runner import Job, Shipping, run_head
+from harness.receiver import Receiver
 
 
 class DeviceContract:
@@ -57,20 +61,47 @@ class DeviceContract:
 
     def test_the_deployed_runner_runs(self, device: Device) -> None:
         runner = device.deploy(build_bundle(device.target))
-        done = device.call([runner, "--no-such-option"], timeout_s=20)
+        done = device.call([*runner, "--no-such-option"], timeout_s=20)
         assert done.status == RunnerCode.USAGE
         assert done.stderr.startswith(b"head_runner: ")
 
-    def test_the_way_back_reaches_the_workstation(self, device: Device) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            host, _, port = device.way_back(listener.getsockname()[1]).rpartition(":")
-            script = f"import socket; socket.create_connection(({host!r}, {port}), 5).sendall(b'here')"
-            listener.settimeout(20)
-            done = device.call([sys.executable, "-c", script], timeout_s=20)
-            assert done.status == 0, done.stderr
-            connection, _ = listener.accept()
-            with connection:
-                assert connection.recv(4) == b"here"
+    def test_what_is_fetched_arrives_equal(self, device: Device, tmp_path: Path) -> None:
+        content = os.urandom(100_000)
+        (tmp_path / "sent").write_bytes(content)
+        device.get(device.push(tmp_path / "sent"), tmp_path / "fetched")
+        assert (tmp_path / "fetched").read_bytes() == content
+
+    def test_fetching_what_is_not_there_is_a_transfer_error(self, device: Device, tmp_path: Path) -> None:
+        with pytest.raises(TransferError):
+            device.get("/no/such/file", tmp_path / "fetched")
+        assert not (tmp_path / "fetched").exists()
+
+    @pytest.mark.parametrize("way_back", ["direct", "tunnel"])
+    def test_activations_come_back(self, device: Device, tmp_path: Path, way_back: str) -> None:
+        """The deployed runner ships a picture to a receiver that refuses it: so it was reached, and its reason came back."""
+        host = device.workstation_address()
+        if (way_back == "direct" and host is None) or (way_back == "tunnel" and not device.tunnel_link):
+            pytest.skip(f"this kind of device has no {way_back} way back")
+        runner = device.deploy(build_bundle(device.target))
+        pictures = tmp_path / "pictures"
+        pictures.write_bytes(encode_payload(Frame({}, {"pictures": np.zeros((1, 3, 8, 8), np.uint8)})))
+        with Receiver(host if way_back == "direct" and host else "127.0.0.1") as receiver:
+            port = receiver.port
+            address = f"{host}:{port}" if way_back == "direct" else device.open_tunnel(port)
+            shipping = Shipping(device.push(pictures), address, "not-the-token", cell="c", round=0)
+            with pytest.raises(RunnerError, match="token") as caught:
+                run_head(device, runner, Job(shipping=shipping), timeout_s=30)
+        assert caught.value.code == RunnerCode.RECEIVER_REFUSED
+
+    def test_it_is_checked_and_tells_its_state(self, device: Device) -> None:
+        device.check()
+        state = read_state(device)
+        assert state.load is not None
+        assert state.available_bytes
+
+    def test_a_closed_device_connects_anew(self, device: Device) -> None:
+        device.close()
+        assert device.call(["true"], timeout_s=20).status == 0
 
     def test_it_describes_itself(self, device: Device) -> None:
         facts = device.describe()
@@ -79,6 +110,7 @@ class DeviceContract:
         assert facts.system
         assert facts.cores >= 1
         assert facts.memory_bytes > 2**28
+        assert facts.free_bytes > 0
 
 
 class TestLocal(DeviceContract):
@@ -87,6 +119,14 @@ class TestLocal(DeviceContract):
     @pytest.fixture
     def device(self) -> Device:
         return Local("local")
+
+
+class TestEmulated(DeviceContract):
+    covers = "emulated"
+
+    @pytest.fixture
+    def device(self) -> Device:
+        return Emulated("emulated")
 
 
 def test_every_registered_device_is_held_to_the_contract() -> None:

@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -391,3 +392,62 @@ def test_native_side_reads_a_frame_that_comes_byte_by_byte(frame_tool: Path, rec
 
     with receiver(trickle) as address:
         assert native_run(frame_tool, "receive", address, 4096, 30000) == (RunnerCode.OK, b"welcome")
+
+
+@pytest.mark.parametrize("shape", [(), (1e9, 0), (2e6, 3_000_000)], ids=["as it is", "fast", "2 MB/s, 3 ms"])
+def test_native_side_sends_the_same_bytes_over_any_link(
+    frame_tool: Path, tmp_path: Path, receiver: Receiver, shape: tuple[float, ...]
+) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (1, 3, 100, 101), dtype=np.uint8)
+    sent = encode_payload(Frame({}, {"activation": values, "picture": values[0]}))
+    (tmp_path / "file").write_bytes(sent)
+    arrived: list[bytes] = []
+    with receiver(lambda client: arrived.append(read_frame(client, max_payload_bytes=2**20)[1])) as address:
+        code, output = native_run(frame_tool, "send", address, tmp_path / "file", *shape)
+    assert (code, int(output)) == (RunnerCode.OK, HEADER_BYTES + len(sent))
+    assert arrived == [sent]
+
+
+def test_no_byte_is_ahead_of_its_link(frame_tool: Path, tmp_path: Path, receiver: Receiver) -> None:
+    """A promise, not a timing: byte k can't be there before a round trip and k bytes' time have passed."""
+    rate, rtt_s = 400_000, 0.05
+    sent = encode_payload(Frame({}, {"activation": np.zeros(60_000, np.uint8)}))
+    (tmp_path / "file").write_bytes(sent)
+    ahead: list[int] = []
+
+    def watch(client: socket.socket) -> None:
+        there = 0
+        while part := client.recv(2**16):
+            there += len(part)
+            if time.monotonic() - started < rtt_s + there / rate:
+                ahead.append(there)
+        assert there == HEADER_BYTES + len(sent)
+
+    with receiver(watch) as address:
+        started = time.monotonic()
+        assert native_run(frame_tool, "send", address, tmp_path / "file", rate, int(rtt_s * 1e9))[0] == RunnerCode.OK
+    assert ahead == []
+
+
+def test_a_shaped_frame_flows_from_its_start(frame_tool: Path, tmp_path: Path, receiver: Receiver) -> None:
+    """At this rate the whole frame takes an hour, but its first bytes are refused at once."""
+    (tmp_path / "file").write_bytes(encode_payload(Frame({}, {"activation": np.zeros(2**24, np.uint8)})))
+
+    def refuse(client: socket.socket) -> None:
+        assert client.recv(100)
+        write_frame(client, Frame({"kind": "refused", "reason": "too slow"}, {}))
+
+    with receiver(refuse) as address:
+        assert native_run(frame_tool, "send", address, tmp_path / "file", 5000, 0)[0] == RunnerCode.RECEIVER_REFUSED
+
+
+# files that the native side writes
+
+
+def test_native_side_writes_the_file_that_python_writes(frame_tool: Path, tmp_path: Path) -> None:
+    written: Tensors = {"picture": np.zeros((3, 2, 2), np.uint8), "activation": np.ones((1, 2), np.float32)}
+    safetensors.numpy.save_file(written, tmp_path / "other's", {"what": "metadata"})
+    (tmp_path / "file").write_bytes(b"something older")
+    assert native_run(frame_tool, "write", tmp_path / "other's", tmp_path / "file")[0] == RunnerCode.OK
+    assert (tmp_path / "file").read_bytes() == encode_payload(Frame({}, written))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "other's"]

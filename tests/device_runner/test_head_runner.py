@@ -21,7 +21,7 @@ import torch
 
 from device_runner.bundle import NATIVE_FOLDER, Bundle
 from device_runner.errors import FrameError, RunnerCode
-from device_runner.frames import Frame, encode_payload, read_frame, write_frame
+from device_runner.frames import Frame, decode_payload, encode_payload, read_frame, write_frame
 
 RunHead = Callable[..., Any]
 Receiver = Callable[[Callable[[socket.socket], object]], AbstractContextManager[str]]
@@ -315,6 +315,15 @@ def test_a_reference_that_cannot_be_used_is_named(
         {"pte": None},
         {"connect": "127.0.0.1:1"},
         {"colour": "red"},
+        {"affinity": ""},
+        {"affinity": "0"},
+        {"affinity": "big"},
+        {"affinity": "0x"},
+        {"affinity": "1" * 300},
+        {"link_rate": 1000, "link_rtt_ns": 0},
+        {"power": ""},
+        {"power": "current_now:voltage_now"},
+        {"power": "/current_now"},
     ],
     ids=str,
 )
@@ -401,6 +410,41 @@ def test_pictures_enter_the_head_as_torch_would_make_them(
         np.testing.assert_array_equal(
             frame.tensors["activation"], (torch.from_numpy(picture)[None].float() / 255).numpy()
         )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"link_rate": 1000},
+        {"link_rtt_ns": 0},
+        {"link_rate": 0, "link_rtt_ns": 0},
+        {"link_rate": "inf", "link_rtt_ns": 0},
+        {"link_rate": 1000, "link_rtt_ns": -1},
+        {"link_rate": 1000, "link_rtt_ns": 10**12},
+        {"write_output": "/nowhere"},
+    ],
+    ids=str,
+)
+def test_a_link_that_cannot_be_is_a_usage_error(
+    run_head: RunHead, shipping: dict[str, Any], change: dict[str, Any]
+) -> None:
+    assert run_head(**shipping, connect="127.0.0.1:1", **change).code == RunnerCode.USAGE
+
+
+def test_a_shaped_link_is_part_of_the_transfer_alone(
+    run_head: RunHead, convolution: dict[str, Any], shipping: dict[str, Any], receiver: Receiver
+) -> None:
+    rate, rtt_ns = 200_000, 20_000_000
+    obliging = ObligingReceiver()
+    with receiver(obliging) as address:
+        options = {**convolution, **shipping, "link_rate": rate, "link_rtt_ns": rtt_ns}
+        report = run_head(**options, connect=address).report
+    for shipment in report["shipments"]:
+        link_ns = rtt_ns + shipment["wire_bytes"] * 1_000_000_000 // rate
+        assert shipment["transfer_ns"] >= link_ns
+        parts = shipment["head_ns"] + shipment["transfer_ns"] + shipment["tail_ns"]
+        assert link_ns <= parts <= shipment["end_to_end_ns"]
+    assert [shipment["wire_bytes"] for shipment in report["shipments"]] == obliging.wire_bytes
 
 
 def test_without_a_head_the_picture_itself_travels(
@@ -530,3 +574,202 @@ def test_pictures_that_the_head_cannot_take_are_an_input_mismatch(
     pictures.write_bytes(encode_payload(Frame({}, {"pictures": np.zeros(shape, np.uint8)})))
     outcome = run_head(**convolution, **{**shipping, "pictures": pictures}, connect="127.0.0.1:1")
     assert outcome.code == RunnerCode.INPUT_MISMATCH
+
+
+# cores
+
+
+def allowed_of(task: Path) -> set[int]:
+    """The cores that a task of a running program may use."""
+    listed = re.search(r"^Cpus_allowed:\s*([0-9a-f,]+)$", (task / "status").read_text(), re.MULTILINE)
+    assert listed is not None
+    mask = int(listed[1].replace(",", ""), 16)
+    return {core for core in range(mask.bit_length()) if mask >> core & 1}
+
+
+def mask_of(cores: set[int]) -> str:
+    return f"{sum(1 << core for core in cores):x}"
+
+
+def test_without_a_mask_the_cores_are_those_of_its_caller(run_head: RunHead, convolution: dict[str, Any]) -> None:
+    assert run_head(**convolution).report["affinity"] == mask_of(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("prefix", ["", "0x", "00"])
+def test_a_mask_is_obeyed_and_reported(run_head: RunHead, convolution: dict[str, Any], prefix: str) -> None:
+    core = max(os.sched_getaffinity(0))
+    assert run_head(**convolution, affinity=prefix + mask_of({core})).report["affinity"] == mask_of({core})
+
+
+def test_cores_that_are_not_there_are_left_out(run_head: RunHead, convolution: dict[str, Any]) -> None:
+    usable = os.sched_getaffinity(0)
+    assert run_head(**convolution, affinity="f" * 256).report["affinity"] == mask_of(usable)
+
+
+def test_a_mask_without_a_usable_core_is_a_usage_error(run_head: RunHead, convolution: dict[str, Any]) -> None:
+    outcome = run_head(**convolution, affinity=f"{1 << 1023:x}")
+    assert outcome.code == RunnerCode.USAGE
+    assert f"only those of {mask_of(os.sched_getaffinity(0))}" in outcome.message
+
+
+def test_every_thread_keeps_to_the_mask(
+    bundle: Bundle, convolution: dict[str, Any], shipping: dict[str, Any], receiver: Receiver
+) -> None:
+    core = min(os.sched_getaffinity(0))
+    found: list[set[int]] = []
+
+    def look(client: socket.socket) -> None:
+        read_frame(client, max_payload_bytes=4096)
+        found.extend(allowed_of(task) for task in Path(f"/proc/{process.pid}/task").iterdir())
+
+    with receiver(look) as address:
+        options = {**convolution, **shipping, "threads": 3, "warmup": 1, "iterations": 1, "affinity": mask_of({core})}
+        command = [str(bundle.runner), "--connect", address]
+        for name, value in options.items():
+            command += [f"--{name.replace('_', '-')}", str(value)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            process.communicate(b"let-me-in\n", timeout=60)
+    assert len(found) >= 3
+    assert all(cores == {core} for cores in found)
+
+
+# what it writes for other devices
+
+
+def test_a_verified_output_is_written_as_a_reference(
+    run_head: RunHead, heads: Any, convolution: dict[str, Any], tmp_path: Path
+) -> None:
+    written = tmp_path / "output"
+    report = run_head(**convolution, write_output=written).report
+    frame = decode_payload(written.read_bytes())
+    assert dict(frame.metadata) == {}
+    assert sorted(frame.tensors) == ["activation", "picture"]
+    np.testing.assert_array_equal(frame.tensors["picture"], heads.pictures[0])
+    errors = np.abs(frame.tensors["activation"] - heads.outputs["convolution"][0])
+    assert errors.max() == pytest.approx(report["verification"]["max_abs_err"])
+    again = run_head(pte=convolution["pte"], reference=written, max_abs_err=0)
+    assert again.report["verification"]["max_abs_err"] == 0
+
+
+def test_an_int8_output_is_written_as_it_is(run_head: RunHead, heads: Any, tmp_path: Path) -> None:
+    options = {"pte": heads.pte("eight_bit"), "reference": heads.reference("eight_bit"), "zero_point": -128}
+    run_head(**options, max_abs_err=2, write_output=tmp_path / "output")
+    assert decode_payload((tmp_path / "output").read_bytes()).tensors["activation"].dtype == np.int8
+    assert run_head(**{**options, "reference": tmp_path / "output"}, max_abs_err=0).code == RunnerCode.OK
+
+
+def test_an_unverified_output_is_not_written(
+    run_head: RunHead, heads: Any, convolution: dict[str, Any], tmp_path: Path
+) -> None:
+    options = {**convolution, "pte": heads.pte("other_weights")}
+    assert run_head(**options, write_output=tmp_path / "output").code == RunnerCode.VERIFICATION_FAILED
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/dev/full", "/nonexistent/output", "/"])
+def test_an_output_that_cannot_be_written_is_named(run_head: RunHead, convolution: dict[str, Any], path: str) -> None:
+    outcome = run_head(**convolution, write_output=path)
+    assert outcome.code == RunnerCode.OUTPUT_UNWRITABLE
+    assert f"{path}: " in outcome.message
+    assert outcome.report is None
+
+
+def test_an_output_that_does_not_fit_leaves_nothing_behind(
+    bundle: Bundle, convolution: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "output").write_bytes(b"what was there")
+    command = [bundle.runner, "--pte", convolution["pte"], "--reference", convolution["reference"]]
+    command += ["--threads", "1", "--warmup", "0", "--iterations", "1", "--write-output", tmp_path / "output"]
+    limited = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *map(str, command)]
+    completed = subprocess.run(limited, capture_output=True, check=False)
+    assert completed.returncode == RunnerCode.OUTPUT_UNWRITABLE
+    assert completed.stderr.decode().splitlines() == [
+        f"head_runner: {tmp_path}/output: File too large; free some space, or write elsewhere"
+    ]
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"what was there"]
+
+
+# what measuring costs
+
+
+def test_the_clock_and_the_loop_itself_are_measured(
+    run_head: RunHead, convolution: dict[str, Any], shipping: dict[str, Any], receiver: Receiver
+) -> None:
+    reports = [run_head(**convolution).report]
+    with receiver(ObligingReceiver()) as address:
+        reports.append(run_head(**shipping, connect=address).report)
+    for report in reports:
+        assert report["timer_resolution_ns"] > 0
+        assert report["overhead_ns"] > 0
+
+
+# power
+
+
+@pytest.fixture
+def battery(tmp_path: Path) -> Callable[[str, str], str]:
+    """Write current and voltage as a battery's driver gives them; returns the option's value."""
+
+    def write(current: str, voltage: str) -> str:
+        folder = tmp_path / "usb:1"  # there are power supplies with such names
+        folder.mkdir(exist_ok=True)
+        (folder / "current_now").write_text(current)
+        (folder / "voltage_now").write_text(voltage)
+        return f"{folder}/current_now:{folder}/voltage_now"
+
+    return write
+
+
+def test_power_is_current_times_voltage_whatever_the_sign(
+    run_head: RunHead, convolution: dict[str, Any], battery: Callable[[str, str], str]
+) -> None:
+    report = run_head(**convolution, iterations=3, power=battery("-500000\n", "4000000\n")).report
+    assert report["power_mw"] == pytest.approx(2000)
+    assert report["power_samples"] > 0
+    assert report["power_reason"] is None
+    assert 0 < report["energy_mj"] < report["power_mw"]  # a run takes less than a second
+    assert len(report["head_ns"]) == 3
+
+
+def test_nobody_asked_for_power(run_head: RunHead, convolution: dict[str, Any]) -> None:
+    assert not {"power_mw", "energy_mj", "power_samples", "power_reason"} & run_head(**convolution).report.keys()
+
+
+@pytest.mark.parametrize(
+    ("current", "voltage", "reason"),
+    [
+        ("", "4000000\n", "current_now: holds no number"),
+        ("500000\n", "unknown\n", "voltage_now: holds no number"),
+        ("0\n", "4000000\n", "current_now: always 0"),
+    ],
+)
+def test_a_battery_that_does_not_tell_gives_a_reason(
+    run_head: RunHead,
+    convolution: dict[str, Any],
+    battery: Callable[[str, str], str],
+    current: str,
+    voltage: str,
+    reason: str,
+) -> None:
+    outcome = run_head(**convolution, power=battery(current, voltage))
+    assert outcome.code == RunnerCode.OK
+    assert reason in outcome.report["power_reason"]
+    assert "power_mw" not in outcome.report
+
+
+@pytest.mark.parametrize("name", ["none", 'q"uote\\', "sl/ash"])
+def test_a_device_without_a_battery_gives_a_reason(
+    run_head: RunHead, convolution: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    report = run_head(**convolution, power=f"{tmp_path}/{name}:{tmp_path}/voltage_now").report
+    assert report["power_reason"] == f"{tmp_path}/{name}: No such file or directory"
+
+
+def test_without_a_head_there_is_no_power_to_measure(
+    run_head: RunHead, shipping: dict[str, Any], receiver: Receiver, battery: Callable[[str, str], str]
+) -> None:
+    with receiver(ObligingReceiver()) as address:
+        report = run_head(**shipping, connect=address, power=battery("500000", "4000000")).report
+    assert report["power_reason"] == "no head runs here"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from device_runner.bundle import Bundle
 from device_runner.devices.local import Local
 from device_runner.errors import DeviceError, RunnerCode, RunnerError
-from device_runner.frames import Frame, encode_payload, read_frame, write_frame
-from device_runner.runner import Job, Shipping, UnverifiedError, run_head
+from device_runner.frames import Frame, decode_payload, encode_payload, read_frame, write_frame
+from device_runner.link import LinkShape
+from device_runner.runner import Job, RunnerReport, Shipping, UnverifiedError, run_head
 
 LIMIT_S = 60.0
 
@@ -39,20 +41,19 @@ def job(heads: Any) -> Job:
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Callable[[str], str]:
-    """Write a runner that does what the given shell commands do."""
+def script(tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
+    """Write a runner that does what the given shell commands do; its command line has a loader in front."""
 
-    def write(commands: str) -> str:
+    def write(commands: str) -> tuple[str, ...]:
         path = tmp_path / "runner"
-        path.write_text(f"#!/bin/sh\n{commands}\n")
-        path.chmod(0o755)
-        return str(path)
+        path.write_text(f"{commands}\n")
+        return ("/bin/sh", str(path))
 
     return write
 
 
 def test_a_right_head_is_reported_with_every_sample(device: Local, bundle: Bundle, job: Job) -> None:
-    report = run_head(device, str(bundle.runner), job, timeout_s=LIMIT_S)
+    report = run_head(device, device.deploy(bundle), job, timeout_s=LIMIT_S)
     assert report.verification is not None
     assert report.verification.passed
     assert (len(report.warmup_ns), len(report.head_ns), report.shipments) == (2, 5, [])
@@ -68,7 +69,7 @@ def test_an_int8_head_is_judged_by_its_zero_point(device: Local, bundle: Bundle,
         min_cosine=0.9999,
         zero_point=-128,
     )
-    report = run_head(device, str(bundle.runner), eight_bit, timeout_s=LIMIT_S)
+    report = run_head(device, device.deploy(bundle), eight_bit, timeout_s=LIMIT_S)
     assert report.output.dtype == "I8"
     assert report.verification is not None
     assert report.verification.cosine is not None
@@ -77,7 +78,7 @@ def test_an_int8_head_is_judged_by_its_zero_point(device: Local, bundle: Bundle,
 def test_an_unverified_head_keeps_its_figures(device: Local, bundle: Bundle, heads: Any, job: Job) -> None:
     wrong = replace(job, program=str(heads.pte("other_weights")))
     with pytest.raises(UnverifiedError) as caught:
-        run_head(device, str(bundle.runner), wrong, timeout_s=LIMIT_S)
+        run_head(device, device.deploy(bundle), wrong, timeout_s=LIMIT_S)
     verification = caught.value.report.verification
     assert verification is not None
     assert not verification.passed
@@ -102,7 +103,7 @@ def test_the_runners_own_errors_arrive_with_their_code(
     if changed.get("program") == "reference":
         changed = {"program": job.reference}
     with pytest.raises(RunnerError) as caught:
-        run_head(device, str(bundle.runner), replace(job, **changed), timeout_s=LIMIT_S)
+        run_head(device, device.deploy(bundle), replace(job, **changed), timeout_s=LIMIT_S)
     assert caught.value.code is code
     assert "head_runner: " not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
@@ -111,7 +112,6 @@ def test_the_runners_own_errors_arrive_with_their_code(
 @pytest.mark.parametrize(
     ("commands", "said"),
     [
-        ("kill -9 $$", "-9"),
         ("echo it broke >&2; exit 3", "it broke"),
         ("echo '{}'", "report"),
         ("echo nonsense", "report"),
@@ -120,7 +120,7 @@ def test_the_runners_own_errors_arrive_with_their_code(
     ],
 )
 def test_a_runner_that_dies_or_talks_nonsense_is_a_runner_error(
-    device: Local, job: Job, script: Callable[[str], str], commands: str, said: str
+    device: Local, job: Job, script: Callable[[str], tuple[str, ...]], commands: str, said: str
 ) -> None:
     with pytest.raises(RunnerError, match=said) as caught:
         run_head(device, script(commands), job, timeout_s=LIMIT_S)
@@ -128,13 +128,40 @@ def test_a_runner_that_dies_or_talks_nonsense_is_a_runner_error(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_runner_that_does_not_end_is_a_device_error(device: Local, job: Job, script: Callable[[str], str]) -> None:
+@pytest.mark.parametrize(
+    ("commands", "said", "remedy"),
+    [
+        ("kill -9 $$", "SIGKILL", "memory"),
+        ("exit 137", "SIGKILL", "memory"),
+        ("echo Killed >&2; exit 137", "SIGKILL .*: Killed", "memory"),
+        ("kill -15 $$", "SIGTERM", "run again"),
+        ("kill -31 $$", "SIGSYS", "system call"),
+        ("kill -11 $$", "SIGSEGV", "report it"),
+        ("kill -40 $$", "signal 40", "report it"),
+        ("exit 126", "cannot be executed", "noexec"),
+        ("echo bad library >&2; exit 127", "not found .*: bad library", "--clean"),
+        ("exit 255", "status 255", "run again"),
+    ],
+)
+def test_what_ended_a_runner_from_outside_is_named_with_a_remedy(
+    device: Local, job: Job, script: Callable[[str], tuple[str, ...]], commands: str, said: str, remedy: str
+) -> None:
+    with pytest.raises(RunnerError, match=said) as caught:
+        run_head(device, script(commands), job, timeout_s=LIMIT_S)
+    assert remedy in caught.value.remedy
+    assert caught.value.code is None
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_runner_that_does_not_end_is_a_device_error(
+    device: Local, job: Job, script: Callable[[str], tuple[str, ...]]
+) -> None:
     with pytest.raises(DeviceError, match="did not end"):
         run_head(device, script("exec sleep 60"), job, timeout_s=0.3)
 
 
 def test_the_token_travels_on_standard_input_alone(
-    device: Local, job: Job, script: Callable[[str], str], tmp_path: Path
+    device: Local, job: Job, script: Callable[[str], tuple[str, ...]], tmp_path: Path
 ) -> None:
     shipping = Shipping("pictures", "127.0.0.1:1", "secret", "c0ffee", 1)
     recorder = script(f'echo "$@" > {tmp_path}/argv; cat > {tmp_path}/stdin; exit 71')
@@ -161,7 +188,7 @@ def test_every_picture_is_shipped_and_timed(
 
     with receiver(serve) as address:
         shipping = Shipping(str(heads.pictures_file), address, "secret", "c0ffee", 0)
-        report = run_head(device, str(bundle.runner), replace(job, shipping=shipping), timeout_s=LIMIT_S)
+        report = run_head(device, device.deploy(bundle), replace(job, shipping=shipping), timeout_s=LIMIT_S)
     assert [shipment.picture for shipment in report.shipments] == list(range(len(heads.pictures)))
     for shipment in report.shipments:
         parts = shipment.head_ns + shipment.transfer_ns + shipment.tail_ns
@@ -185,7 +212,65 @@ def test_the_picture_itself_ships_without_a_program(
     with receiver(serve) as address:
         shipping = Shipping(str(heads.pictures_file), address, "secret", "c0ffee", 0)
         whole = replace(job, program=None, reference=None, max_abs_err=None, shipping=shipping)
-        report = run_head(device, str(bundle.runner), whole, timeout_s=LIMIT_S)
+        report = run_head(device, device.deploy(bundle), whole, timeout_s=LIMIT_S)
     assert report.verification is None
     assert report.output.dtype == "U8"
     assert len(report.shipments) == len(heads.pictures)
+
+
+def test_every_option_reaches_the_runner(
+    device: Local, bundle: Bundle, heads: Any, job: Job, receiver: Callable[..., Any], tmp_path: Path
+) -> None:
+    for name, value in (("current_now", -250_000), ("voltage_now", 4_000_000)):
+        (tmp_path / name).write_text(f"{value}\n")
+    core = min(os.sched_getaffinity(0))
+    shape = LinkShape.parse("wifi:10mbit/20ms")
+
+    def serve(client: Any) -> None:
+        read_frame(client, max_payload_bytes=4096)
+        write_frame(client, Frame({"kind": "welcome"}, {}))
+        for _ in heads.pictures:
+            read_frame(client, max_payload_bytes=2**20)
+            write_frame(client, Frame({"kind": "received"}, {}))
+            write_frame(client, Frame({"kind": "answer"}, {"answer": np.zeros((1, 5), np.float32)}))
+            write_frame(client, Frame({"kind": "stored"}, {}))
+
+    with receiver(serve) as address:
+        whole = replace(
+            job,
+            affinity=f"{1 << core:x}",
+            write_output=str(tmp_path / "output"),
+            power=(str(tmp_path / "current_now"), str(tmp_path / "voltage_now")),
+            shipping=Shipping(str(heads.pictures_file), address, "secret", "c0ffee", 0),
+            link_shape=shape,
+        )
+        report = run_head(device, device.deploy(bundle), whole, timeout_s=LIMIT_S)
+    assert report.affinity == f"{1 << core:x}"
+    assert decode_payload((tmp_path / "output").read_bytes()).tensors["activation"].shape == (1, 4, 6, 6)
+    assert report.power_mw == pytest.approx(1000)
+    assert report.energy_mj is not None
+    assert report.power_reason is None
+    assert report.timer_resolution_ns
+    assert report.overhead_ns
+    for shipment in report.shipments:
+        assert shipment.transfer_ns >= 1e9 * (shape.rtt_s + shipment.wire_bytes / shape.rate_bytes_per_s)
+
+
+def test_a_link_shape_without_shipping_shapes_nothing(device: Local, bundle: Bundle, job: Job) -> None:
+    shaped = replace(job, link_shape=LinkShape.parse("1kbit/2s"))
+    assert run_head(device, device.deploy(bundle), shaped, timeout_s=LIMIT_S).shipments == []
+
+
+def test_a_report_of_an_older_runner_still_loads() -> None:
+    older: dict[str, Any] = {
+        "load_ns": 1,
+        "verification": None,
+        "output": {"dtype": "U8", "shape": [1, 3, 2, 2]},
+        "warmup_ns": [],
+        "head_ns": [],
+        "shipments": [],
+        "peak_rss_bytes": 1,
+        "threads": 1,
+    }
+    report = RunnerReport.model_validate(older)
+    assert (report.affinity, report.overhead_ns, report.energy_mj, report.power_reason) == (None,) * 4

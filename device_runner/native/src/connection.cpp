@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -13,12 +14,18 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <thread>
 
 namespace splitbench {
 namespace {
 
 constexpr const char* kCheckReceiver = "check that the receiver runs and can be reached from here";
 constexpr std::uint64_t kMaxRefusalBytes = 4096;
+
+// What a shaped link sends at a time: small enough to be a steady flow, large enough that sleeping keeps up.
+constexpr double kChunkSeconds = 0.001;
+constexpr double kSmallestChunk = 1448;  // bytes: what one Ethernet frame carries
+constexpr double kLargestChunk = 65536;
 
 using Clock = std::chrono::steady_clock;
 
@@ -56,27 +63,42 @@ int connect_within(int socket, const addrinfo& target, std::chrono::milliseconds
   return ::getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
 }
 
+bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
+
+}  // namespace
+
 // The parts of a frame that have not been sent yet.
-class Unsent {
+class Connection::Unsent {
  public:
-  explicit Unsent(const EncodedFrame& frame) {
+  explicit Unsent(const EncodedFrame& frame) : total_(frame.bytes) {
     parts_.push_back({const_cast<char*>(frame.head.data()), frame.head.size()});
     for (const TensorView& body : frame.bodies) {
       parts_.push_back({const_cast<std::uint8_t*>(body.data), body.bytes()});
     }
   }
 
-  bool empty() const { return first_ == parts_.size(); }
+  std::uint64_t total() const { return total_; }
+  std::uint64_t sent() const { return sent_; }
 
-  msghdr message() {
+  // What is to go next: at most `limit` bytes, which is more than 0. Valid until the next call.
+  msghdr message(std::uint64_t limit) {
     msghdr message{};
     message.msg_iov = parts_.data() + first_;
-    message.msg_iovlen = std::min<std::size_t>(parts_.size() - first_, 64);
+    const std::size_t most = std::min<std::size_t>(parts_.size() - first_, 64);
+    while (message.msg_iovlen < most && message.msg_iov[message.msg_iovlen].iov_len <= limit) {
+      limit -= message.msg_iov[message.msg_iovlen++].iov_len;
+    }
+    if (message.msg_iovlen == 0) {
+      cut_ = {parts_[first_].iov_base, static_cast<std::size_t>(limit)};
+      message.msg_iov = &cut_;
+      message.msg_iovlen = 1;
+    }
     return message;
   }
 
   void drop(std::size_t sent) {
-    while (!empty() && sent >= parts_[first_].iov_len) {
+    sent_ += sent;
+    while (first_ < parts_.size() && sent >= parts_[first_].iov_len) {
       sent -= parts_[first_++].iov_len;
     }
     if (sent > 0) {
@@ -87,12 +109,11 @@ class Unsent {
 
  private:
   std::vector<iovec> parts_;
+  iovec cut_{};
   std::size_t first_ = 0;
+  std::uint64_t total_;
+  std::uint64_t sent_ = 0;
 };
-
-bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
-
-}  // namespace
 
 std::string Message::text(const std::string& key) const {
   const auto found = document.metadata.find(key);
@@ -155,12 +176,35 @@ Status Connection::wait_for(short events, Deadline deadline) const {
   return error == 0 ? Status(Done{}) : Status(lost(std::strerror(error)));
 }
 
-Result<std::uint64_t> Connection::send(const Document& document) {
+Result<std::uint64_t> Connection::send(const Document& document, const std::optional<LinkShape>& shape) {
   const EncodedFrame frame = encode_frame(document);
-  const Deadline deadline = Clock::now() + frame_timeout_;
   Unsent unsent(frame);
-  while (!unsent.empty()) {
-    const msghdr message = unsent.message();
+  const auto status =
+      shape ? send_paced(unsent, *shape) : send_up_to(unsent.total(), unsent, Clock::now() + frame_timeout_);
+  return status.ok() ? Result<std::uint64_t>(frame.bytes) : Result<std::uint64_t>(status.failure());
+}
+
+// Every chunk has a time of its own, counted from the start: what one sleeps too long, the next does not.
+Status Connection::send_paced(Unsent& unsent, const LinkShape& shape) {
+  ::prctl(PR_SET_TIMERSLACK, 1UL);  // nanoseconds that a sleep may be late; by default 50,000
+  const double steady = std::clamp(shape.bytes_per_s * kChunkSeconds, kSmallestChunk, kLargestChunk);
+  const auto chunk = static_cast<std::uint64_t>(steady);
+  const auto first = Clock::now() + std::chrono::nanoseconds(shape.rtt_ns);
+  while (unsent.sent() < unsent.total()) {
+    const std::uint64_t goal = std::min(unsent.sent() + chunk, unsent.total());
+    const std::chrono::duration<double> taken(static_cast<double>(goal) / shape.bytes_per_s);
+    const auto due = first + std::chrono::duration_cast<Clock::duration>(taken);
+    std::this_thread::sleep_until(due);
+    if (auto status = send_up_to(goal, unsent, due + frame_timeout_); !status.ok()) {
+      return status;
+    }
+  }
+  return Done{};
+}
+
+Status Connection::send_up_to(std::uint64_t goal, Unsent& unsent, Deadline deadline) {
+  while (unsent.sent() < goal) {
+    const msghdr message = unsent.message(goal - unsent.sent());
     const ssize_t sent = ::sendmsg(socket_, &message, MSG_NOSIGNAL);
     if (sent >= 0) {
       unsent.drop(static_cast<std::size_t>(sent));
@@ -176,10 +220,10 @@ Result<std::uint64_t> Connection::send(const Document& document) {
       return last.ok() && last->text("kind") == "refused" ? refused(*last) : lost(std::strerror(error));
     }
     if (auto ready = wait_for(POLLOUT, deadline); !ready.ok()) {
-      return ready.failure();
+      return ready;
     }
   }
-  return frame.bytes;
+  return Done{};
 }
 
 Status Connection::read_exactly(std::uint8_t* into, std::size_t size, Deadline deadline) const {

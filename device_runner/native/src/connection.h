@@ -3,11 +3,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "error.h"
 #include "frame.h"
+#include "link.h"
 
 namespace splitbench {
 
@@ -34,8 +36,10 @@ class Connection {
   Connection& operator=(Connection&&) = delete;
   ~Connection();
 
-  // Sends a frame and returns the bytes that travelled. Where the peer hung up with a `refused`, that is the failure.
-  Result<std::uint64_t> send(const Document& document);
+  // Sends a frame and returns the bytes that travelled, over a link of this shape where one is given: the round-trip time
+  // passes first, then each byte leaves when that link would have delivered it. The timeout counts from there. Where the
+  // peer hung up with a `refused`, that is the failure.
+  Result<std::uint64_t> send(const Document& document, const std::optional<LinkShape>& shape = std::nullopt);
 
   // The next frame, of at most this many payload bytes: more is refused before anything is allocated for it.
   Result<Message> receive(std::uint64_t max_payload_bytes);
@@ -49,6 +53,10 @@ class Connection {
   Connection(int socket, std::string address, Timeout frame_timeout)
       : socket_(socket), address_(std::move(address)), frame_timeout_(frame_timeout) {}
 
+  class Unsent;
+
+  Status send_up_to(std::uint64_t goal, Unsent& unsent, Deadline deadline);
+  Status send_paced(Unsent& unsent, const LinkShape& shape);
   Status wait_for(short events, Deadline deadline) const;
   Status read_exactly(std::uint8_t* into, std::size_t size, Deadline deadline) const;
   Failure lost(const std::string& reason) const;

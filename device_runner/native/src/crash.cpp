@@ -45,7 +45,9 @@ void install_crash_handler() {
   for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}) {
     ::sigaction(signal, &action, nullptr);
   }
-  ::signal(SIGPIPE, SIG_IGN);  // a reader that left is an error of write() like any other
+  // A reader that left and a limit of the file's size are errors of write() like any other.
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);
   std::set_terminate([] { std::abort(); });
 }
 

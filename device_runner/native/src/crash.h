@@ -5,7 +5,8 @@
 
 namespace splitbench {
 
-// From here on SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT print one line and exit; SIGPIPE does nothing.
+// From here on SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT print one line and exit; SIGPIPE and SIGXFSZ do
+// nothing.
 void install_crash_handler();
 
 // What a crash would mean from here on: `doing` must be a string literal.

@@ -52,7 +52,10 @@ class [[nodiscard]] Result {
 struct Done {};
 using Status = Result<Done>;
 
-// "head_runner: what; remedy" as one line of UTF-8, whatever a file or a peer put into it.
+// The text with everything replaced that is no UTF-8 or a control character, whatever a file or a peer put into it.
+std::string printable(std::string text);
+
+// "head_runner: what; remedy" as one printable line.
 std::string one_line(const Failure& failure);
 
 }  // namespace splitbench

@@ -6,22 +6,26 @@
 #include <exception>
 #include <optional>
 
+#include "affinity.h"
 #include "clock.h"
 #include "crash.h"
 #include "head.h"
 #include "options.h"
+#include "output.h"
 #include "pictures.h"
 #include "report.h"
 #include "shipping.h"
+#include "timing.h"
 
 namespace splitbench {
 namespace {
 
 constexpr std::size_t kMaxTokenBytes = 1024;
 
-// The reference picture as the head takes it, and the activation that it should give. `file` owns the latter.
+// The reference picture as the head takes it, and the activation that it should give. `file` owns both.
 struct Reference {
   SafetensorsFile file;
+  TensorView picture;
   Shape shape;
   std::vector<float> input;
   TensorView activation;
@@ -42,7 +46,7 @@ Result<Reference> read_reference(const std::string& path) {
   }
   std::vector<float> input(picture->elements());
   to_unit_range(picture->data, input);
-  return Reference{std::move(*file), batch_of_one(picture->shape), std::move(input), *activation};
+  return Reference{std::move(*file), *picture, batch_of_one(picture->shape), std::move(input), *activation};
 }
 
 // The pictures to ship, and the token that opens the connection. `file` owns the pictures.
@@ -97,25 +101,8 @@ Status run_reference(Head& head, Reference& reference) {
   return status.ok() ? head.run() : status;
 }
 
-// Times `count` runs on the reference picture: the clock is read right before and right after each.
-Status time_runs(Head& head, Reference& reference, int count, std::vector<std::int64_t>& samples) {
-  samples.reserve(static_cast<std::size_t>(count));
-  for (int i = 0; i < count; ++i) {
-    if (auto status = head.set_input(reference.input.data()); !status.ok()) {
-      return status;
-    }
-    const std::int64_t start = now_ns();
-    auto status = head.run();
-    const std::int64_t end = now_ns();
-    if (!status.ok()) {
-      return status;
-    }
-    samples.push_back(end - start);
-  }
-  return Done{};
-}
-
-// Verifies the head's output on the reference picture; the numbers go into the report either way.
+// Verifies the head's output on the reference picture; the numbers go into the report either way. One that passes is
+// written where that was asked for.
 Status verify_head(Head& head, Reference& reference, const Options& options, Report& report) {
   if (auto status = run_reference(head, reference); !status.ok()) {
     return status;
@@ -128,7 +115,9 @@ Status verify_head(Head& head, Reference& reference, const Options& options, Rep
   report.output_shape = output->shape;
   report.verification = verify(*output, reference.activation, options.tolerance);
   if (report.verification->passed) {
-    return Done{};
+    return options.write_output
+               ? write_document(*options.write_output, {{}, {{"picture", reference.picture}, {"activation", *output}}})
+               : Status(Done{});
   }
   const auto described = [](const TensorView& tensor) {
     return std::string(dtype_name(tensor.dtype)) + " " + shape_text(tensor.shape);
@@ -181,10 +170,10 @@ Status measure_head(const Options& options, Reference& reference, const std::opt
   if (auto status = verify_head(**head, reference, options, report); !status.ok()) {
     return status;
   }
-  if (auto status = time_runs(**head, reference, options.warmup, report.warmup_ns); !status.ok()) {
+  if (auto status = time_runs(**head, reference.input, options.warmup, report.warmup_ns); !status.ok()) {
     return status;
   }
-  if (auto status = time_runs(**head, reference, options.iterations, report.head_ns); !status.ok()) {
+  if (auto status = time_runs(**head, reference.input, options.iterations, report.head_ns); !status.ok()) {
     return status;
   }
   if (cargo) {
@@ -195,11 +184,21 @@ Status measure_head(const Options& options, Reference& reference, const std::opt
     report.shipments = std::move(*shipments);
   }
   report.peak_rss_bytes = peak_rss_bytes();
+  if (options.power) {
+    auto power = measure_power(**head, reference.input, *options.power);
+    if (!power.ok()) {
+      return power.failure();
+    }
+    report.power = std::move(*power);
+  }
   return options.etdump ? write_profile(options, reference) : Status(Done{});
 }
 
 Status ship_pictures(const Options& options, const Cargo& cargo, Report& report) {
   report.output_shape = batch_of_one(cargo.pictures.shape);
+  if (options.power) {
+    report.power = Power{std::nullopt, "no head runs here"};
+  }
   auto shipments = ship(nullptr, cargo.pictures, *options.destination, cargo.token);
   if (!shipments.ok()) {
     return shipments.failure();
@@ -226,6 +225,11 @@ Status run(int count, char** arguments) {
   if (!options.ok()) {
     return options.failure();
   }
+  if (options->affinity) {
+    if (auto status = restrict_cores(*options->affinity); !status.ok()) {
+      return status;
+    }
+  }
   std::optional<Cargo> cargo;
   if (options->destination) {
     auto read = read_cargo(*options->destination);
@@ -240,6 +244,8 @@ Status run(int count, char** arguments) {
   }
   Report report;
   report.threads = *threads;
+  report.affinity = allowed_cores();
+  report.timer = measure_timer();
   Status outcome = Done{};
   if (options->pte) {
     auto reference = read_reference(*options->reference);

@@ -10,10 +10,13 @@ namespace {
 
 constexpr const char* kUsageLine =
     "head_runner [--pte FILE] --reference FILE [--max-abs-err X] [--min-cosine X] [--zero-point Z] --threads N --warmup W "
-    "--iterations I [--pictures FILE --connect HOST:PORT --cell HASH --round R] [--etdump FILE]";
+    "--iterations I [--affinity HEXMASK] [--pictures FILE --connect HOST:PORT --cell HASH --round R "
+    "[--link-rate BYTES_PER_S --link-rtt-ns N]] [--write-output FILE] [--power CURRENT_FILE:VOLTAGE_FILE] [--etdump FILE]";
 
-constexpr const char* kKnown[] = {"pte",    "reference",  "max-abs-err", "min-cosine", "zero-point", "threads", "warmup",
-                                  "iterations", "pictures", "connect",     "cell",       "round",      "etdump"};
+constexpr const char* kKnown[] = {"pte",        "reference", "max-abs-err", "min-cosine",   "zero-point",
+                                  "threads",    "warmup",    "iterations",  "affinity",     "pictures",
+                                  "connect",    "cell",      "round",       "link-rate",    "link-rtt-ns",
+                                  "write-output", "power",   "etdump"};
 
 constexpr const char* kOfDestination[] = {"pictures", "connect", "cell", "round"};
 
@@ -103,7 +106,38 @@ Result<std::optional<Destination>> destination_of(const Arguments& arguments) {
     return usage("--" + missing + " is missing: --pictures, --connect, --cell and --round go together");
   }
   return std::optional(Destination{*arguments.text("pictures"), *arguments.text("connect"), *arguments.text("cell"),
-                                   *arguments.text("round")});
+                                   *arguments.text("round"), std::nullopt});
+}
+
+Result<std::optional<LinkShape>> link_shape_of(const Arguments& arguments) {
+  if (!arguments.text("link-rate") && !arguments.text("link-rtt-ns")) {
+    return std::optional<LinkShape>();
+  }
+  std::optional<double> rate;
+  int rtt_ns = 0;
+  if (auto status = arguments.real("link-rate", rate); !status.ok()) {
+    return status.failure();
+  }
+  if (auto status = arguments.integer("link-rtt-ns", 0, 2'000'000'000, rtt_ns); !status.ok()) {
+    return status.failure();
+  }
+  if (!rate || *rate < 1 || !arguments.text("connect")) {
+    return usage("--link-rate (1 or more) and --link-rtt-ns go together, and with --connect");
+  }
+  return std::optional(LinkShape{*rate, rtt_ns});
+}
+
+// The two paths are absolute, so that a colon within one (power supplies have such names) parts nothing.
+Result<std::optional<PowerFiles>> power_of(const Arguments& arguments) {
+  const auto written = arguments.text("power");
+  if (!written) {
+    return std::optional<PowerFiles>();
+  }
+  const std::size_t colon = written->find(":/");
+  if (written->compare(0, 1, "/") != 0 || colon == std::string::npos) {
+    return usage("--power is '" + *written + "', not two absolute paths with a colon between them");
+  }
+  return std::optional(PowerFiles{written->substr(0, colon), written->substr(colon + 1)});
 }
 
 }  // namespace
@@ -134,13 +168,27 @@ Result<Options> parse_options(int count, const char* const* arguments) {
     return destination.failure();
   }
   options.destination = std::move(*destination);
+  auto shape = link_shape_of(given);
+  if (!shape.ok()) {
+    return shape.failure();
+  }
+  if (*shape) {
+    options.destination->shape = *shape;
+  }
+  auto power = power_of(given);
+  if (!power.ok()) {
+    return power.failure();
+  }
+  options.power = std::move(*power);
+  options.affinity = given.text("affinity");
+  options.write_output = given.text("write-output");
   options.pte = given.text("pte");
   options.reference = given.text("reference");
   options.etdump = given.text("etdump");
   if (options.pte && !options.reference) {
     return usage("--reference is missing: no head is timed unverified");
   }
-  if (!options.pte && (!options.destination || options.etdump)) {
+  if (!options.pte && (!options.destination || options.etdump || options.write_output)) {
     return usage("--pte is missing: without it pictures can be shipped, but nothing can be run");
   }
   return options;

@@ -5,6 +5,8 @@
 #include <string>
 
 #include "error.h"
+#include "link.h"
+#include "power.h"
 #include "verification.h"
 
 namespace splitbench {
@@ -15,12 +17,16 @@ struct Destination {
   std::string address;   // host:port of the receiver
   std::string cell;
   std::string round;
+  std::optional<LinkShape> shape;  // of a slower link, imitated
 };
 
 struct Options {
   std::optional<std::string> pte;        // none: split 0, the picture itself travels
   std::optional<std::string> reference;  // file: `picture` U8 [3,H,W] and `activation`, the output that it should give
+  std::optional<std::string> write_output;  // file: what the head gave, written as a reference
   std::optional<std::string> etdump;
+  std::optional<std::string> affinity;  // mask of cores
+  std::optional<PowerFiles> power;
   std::optional<Destination> destination;
   Tolerance tolerance;
   int threads = 0;

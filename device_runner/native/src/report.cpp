@@ -45,6 +45,18 @@ std::string shipments_json(const std::vector<Shipment>& shipments) {
   return json + "]";
 }
 
+std::string text_or_null(const std::string& text) { return text.empty() ? "null" : json_text(printable(text)); }
+
+std::string power_json(const Power& power) {
+  std::string json = ",\"power_reason\":" + text_or_null(power.reason);
+  if (power.drawn) {
+    json += ",\"power_mw\":" + number(power.drawn->power_mw);
+    json += ",\"energy_mj\":" + number(power.drawn->energy_mj);
+    json += ",\"power_samples\":" + std::to_string(power.drawn->samples);
+  }
+  return json;
+}
+
 }  // namespace
 
 std::string to_json(const Report& report) {
@@ -56,8 +68,12 @@ std::string to_json(const Report& report) {
   json += ",\"head_ns\":" + samples(report.head_ns);
   json += ",\"shipments\":" + shipments_json(report.shipments);
   json += ",\"peak_rss_bytes\":" + std::to_string(report.peak_rss_bytes);
-  json += ",\"threads\":" + std::to_string(report.threads) + "}";
-  return json;
+  json += ",\"threads\":" + std::to_string(report.threads);
+  json += ",\"affinity\":" + text_or_null(report.affinity);
+  json += ",\"timer_resolution_ns\":" + std::to_string(report.timer.resolution_ns);
+  json += ",\"overhead_ns\":" + std::to_string(report.timer.overhead_ns);
+  json += report.power ? power_json(*report.power) : "";
+  return json + "}";
 }
 
 std::uint64_t peak_rss_bytes() {

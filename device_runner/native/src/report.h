@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "error.h"
+#include "power.h"
 #include "shipping.h"
+#include "timing.h"
 #include "verification.h"
 
 namespace splitbench {
@@ -22,6 +24,9 @@ struct Report {
   std::vector<Shipment> shipments;
   std::uint64_t peak_rss_bytes = 0;
   int threads = 0;
+  std::string affinity;  // mask of the cores allowed; empty where the kernel does not tell
+  Timer timer{};
+  std::optional<Power> power;  // none where nobody asked
 };
 
 std::string to_json(const Report& report);

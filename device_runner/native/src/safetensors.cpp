@@ -307,28 +307,6 @@ Result<Tensors> place_tensors(const std::map<std::string, Entry>& entries, const
   return tensors;
 }
 
-void append_json(std::string& json, const std::string& text) {
-  constexpr const char* kHex = "0123456789abcdef";
-  constexpr const char* kMeanings = "\"\\\b\f\n\r\t";
-  constexpr const char* kEscapes = "\"\\bfnrt";
-  json += '"';
-  for (const char character : text) {
-    const auto byte = static_cast<unsigned char>(character);
-    const char* found = byte == 0 ? nullptr : std::strchr(kMeanings, character);
-    if (found != nullptr) {
-      json += '\\';
-      json += kEscapes[found - kMeanings];
-    } else if (byte < 0x20) {
-      json += "\\u00";
-      json += kHex[byte >> 4];
-      json += kHex[byte & 0xf];
-    } else {
-      json += character;
-    }
-  }
-  json += '"';
-}
-
 // Reads a whole regular file of at most kMaxFileBytes; sets errno and gives nothing where that fails.
 std::optional<std::vector<std::uint8_t>> read_descriptor(int descriptor) {
   struct stat status {};
@@ -368,6 +346,28 @@ std::string shape_text(const Shape& shape) {
   return text + "]";
 }
 
+std::string json_text(const std::string& text) {
+  constexpr const char* kHex = "0123456789abcdef";
+  constexpr const char* kMeanings = "\"\\\b\f\n\r\t";
+  constexpr const char* kEscapes = "\"\\bfnrt";
+  std::string json = "\"";
+  for (const char character : text) {
+    const auto byte = static_cast<unsigned char>(character);
+    const char* found = byte == 0 ? nullptr : std::strchr(kMeanings, character);
+    if (found != nullptr) {
+      json += '\\';
+      json += kEscapes[found - kMeanings];
+    } else if (byte < 0x20) {
+      json += "\\u00";
+      json += kHex[byte >> 4];
+      json += kHex[byte & 0xf];
+    } else {
+      json += character;
+    }
+  }
+  return json + '"';
+}
+
 std::size_t TensorView::elements() const {
   std::size_t product = 1;
   for (const std::uint64_t dimension : shape) {
@@ -405,16 +405,16 @@ std::string canonical_header(const Document& document) {
   const char* comma = "";
   for (const auto& [key, value] : document.metadata) {
     json += comma;
-    append_json(json, key);
+    json += json_text(key);
     json += ':';
-    append_json(json, value);
+    json += json_text(value);
     comma = ",";
   }
   json += '}';
   std::uint64_t offset = 0;
   for (const auto& [name, tensor] : document.tensors) {
     json += ',';
-    append_json(json, name);
+    json += json_text(name);
     json += std::string(":{\"dtype\":\"") + dtype_name(tensor.dtype) + "\",\"shape\":" + shape_text(tensor.shape);
     json += ",\"data_offsets\":" + shape_text({offset, offset + tensor.bytes()}) + "}";
     offset += tensor.bytes();

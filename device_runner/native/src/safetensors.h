@@ -19,7 +19,8 @@ const char* dtype_name(Dtype dtype);
 std::size_t dtype_bytes(Dtype dtype);
 
 using Shape = std::vector<std::uint64_t>;
-std::string shape_text(const Shape& shape);  // "[1,3,224,224]", as in JSON
+std::string shape_text(const Shape& shape);       // "[1,3,224,224]", as in JSON
+std::string json_text(const std::string& text);  // quoted and escaped; the text must be UTF-8
 
 // A tensor in memory that somebody else owns: row-major and contiguous, at any alignment.
 struct TensorView {

@@ -60,7 +60,8 @@ class Source {
   std::vector<float> values_;
 };
 
-Result<Shipment> ship_one(Connection& connection, Source& source, const std::uint8_t* picture, std::size_t index) {
+Result<Shipment> ship_one(Connection& connection, Source& source, const std::uint8_t* picture, std::size_t index,
+                          const std::optional<LinkShape>& shape) {
   const std::int64_t picture_in = now_ns();
   auto activation = source.activation(picture);
   const std::int64_t activation_there = source.has_head() ? now_ns() : picture_in;
@@ -69,7 +70,7 @@ Result<Shipment> ship_one(Connection& connection, Source& source, const std::uin
   }
   Document document{{{"kind", "activation"}, {"picture", std::to_string(index)}}, {{"activation", std::move(*activation)}}};
   const std::int64_t send_start = now_ns();
-  auto wire_bytes = connection.send(document);
+  auto wire_bytes = connection.send(document, shape);
   if (!wire_bytes.ok()) {
     return wire_bytes.failure();
   }
@@ -110,7 +111,7 @@ Result<std::vector<Shipment>> ship(Head* head, const TensorView& pictures, const
   Source source(head, pictures);
   std::vector<Shipment> shipments;
   for (std::size_t i = 0; i < pictures.shape[0]; ++i) {
-    auto shipment = ship_one(*connection, source, pictures.data + i * source.picture_bytes(), i);
+    auto shipment = ship_one(*connection, source, pictures.data + i * source.picture_bytes(), i, destination.shape);
     if (!shipment.ok()) {
       return shipment.failure();
     }

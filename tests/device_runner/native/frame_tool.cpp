@@ -3,6 +3,8 @@
 //   frame_tool tensors FILE         the tensors of a safetensors file, one a line
 //   frame_tool serve                for each `u32 length, bytes` on standard input: `u8 code, u32 length, bytes` out
 //   frame_tool receive ADDRESS MAX TIMEOUT_MS  one frame from a listening peer
+//   frame_tool send ADDRESS FILE [RATE RTT_NS]  the tensors of a file as one frame, over a shaped link; the bytes sent
+//   frame_tool write FILE OUT       a safetensors file, written again in canonical form
 //   frame_tool checksum FILE        crc32c by the CPU's instruction, and by table
 // Errors are one line and the code of error.h.
 #include <array>
@@ -13,12 +15,14 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "connection.h"
 #include "crc32c.h"
 #include "frame.h"
+#include "output.h"
 
 using namespace splitbench;
 
@@ -67,6 +71,39 @@ Result<std::string> tensors(const char* path) {
   return lines;
 }
 
+// Only the tensors that `tensors` knows, and no metadata.
+Document content(const SafetensorsFile& file) {
+  Document document;
+  for (const char* name : {"picture", "activation", "pictures"}) {
+    if (const auto tensor = file.tensor(name); tensor.ok()) {
+      document.tensors.emplace(name, *tensor);
+    }
+  }
+  return document;
+}
+
+Result<std::string> send(const char* address, const char* path, const std::optional<LinkShape>& shape) {
+  const auto file = SafetensorsFile::read(path);
+  if (!file.ok()) {
+    return file.failure();
+  }
+  auto connection = Connection::open(address, std::chrono::seconds(10), std::chrono::seconds(30));
+  if (!connection.ok()) {
+    return connection.failure();
+  }
+  const auto sent = connection->send(content(*file), shape);
+  return sent.ok() ? Result<std::string>(std::to_string(*sent)) : Result<std::string>(sent.failure());
+}
+
+Result<std::string> write(const char* path, const char* out) {
+  const auto file = SafetensorsFile::read(path);
+  if (!file.ok()) {
+    return file.failure();
+  }
+  const auto status = write_document(out, content(*file));
+  return status.ok() ? Result<std::string>("") : Result<std::string>(status.failure());
+}
+
 Result<std::string> receive(const char* address, const char* max_payload_bytes, const char* timeout_ms) {
   auto connection = Connection::open(address, std::chrono::seconds(10), std::chrono::milliseconds(std::atoi(timeout_ms)));
   if (!connection.ok()) {
@@ -109,6 +146,13 @@ Result<std::string> answer(const std::string& command, int count, char** argumen
   }
   if (command == "checksum" && count == 3) {
     return checksum(arguments[2]);
+  }
+  if (command == "send" && (count == 4 || count == 6)) {
+    const auto shape = count == 6 ? std::optional(LinkShape{std::atof(arguments[4]), std::atoll(arguments[5])}) : std::nullopt;
+    return send(arguments[2], arguments[3], shape);
+  }
+  if (command == "write" && count == 4) {
+    return write(arguments[2], arguments[3]);
   }
   if (command == "receive" && count == 5) {
     return receive(arguments[2], arguments[3], arguments[4]);

@@ -1,0 +1,125 @@
+"""What an exception of adbutils, the words of the adb server or a device's state mean to the user, and what to do about it.
+
+One table. The server's words win, then an exception's class before its bases.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from adbutils.errors import AdbConnectionError, AdbError, AdbInstallError, AdbSyncError, AdbTimeout
+
+from device_runner.errors import DeviceError
+
+
+class Meaning(NamedTuple):
+    """What happened, and a remedy. {said}: the exception's words, in one line."""
+
+    what: str
+    remedy: str
+
+
+_REPLUG = "look at its cable and its screen, then run again: what is finished is kept"
+_SERVER = "start adb anew: adb kill-server && adb start-server"
+_SEE_DEVICES = "see what adb itself says: adb devices -l"
+
+OFFLINE = Meaning("it is offline", "unplug it and plug it in again (over Wi-Fi: adb disconnect), or: adb reconnect offline")
+UNAUTHORIZED = Meaning(
+    "it does not know this workstation (unauthorized)",
+    "unlock the phone and accept the dialog 'Allow USB debugging?'; if none shows: adb kill-server, then plug it in again",
+)
+NOT_ATTACHED = Meaning(
+    "it is not attached", "plug it in and switch USB debugging on (Settings, Developer options); see: adb devices"
+)
+SILENT = Meaning("it does not answer", _REPLUG)
+LOST = Meaning("the connection was lost", _REPLUG)
+_NO_PERMISSION = Meaning(
+    "this user may not use its USB port",
+    "apt-get install android-sdk-platform-tools-common, add yourself to the group plugdev, and log in again",
+)
+
+# What `adb devices` says of a device, where that is not "device".
+STATES: Mapping[str, Meaning] = MappingProxyType(
+    {
+        "offline": OFFLINE,
+        "connecting": OFFLINE,
+        "unauthorized": UNAUTHORIZED,
+        "authorizing": UNAUTHORIZED,
+        "no": _NO_PERMISSION,  # "no permissions (...)"
+        **dict.fromkeys(
+            ("bootloader", "recovery", "rescue", "sideload", "host"),
+            Meaning("it has not started Android", "start it normally: adb reboot"),
+        ),
+    }
+)
+
+# What the server says where it refuses a request.
+WORDS: Mapping[str, Meaning] = MappingProxyType(
+    {
+        "unauthorized": UNAUTHORIZED,
+        "failed to authenticate": UNAUTHORIZED,
+        "authorizing": UNAUTHORIZED,
+        "device offline": OFFLINE,
+        "insufficient permissions": _NO_PERMISSION,
+        "no permissions": _NO_PERMISSION,
+        "not found": NOT_ATTACHED,
+        "no devices": NOT_ATTACHED,
+        "failed to connect": Meaning(
+            "adb cannot reach it ({said})",
+            "switch Wireless debugging on (Settings, Developer options), take the port shown there, and stay in its network",
+        ),
+        "unable to connect": Meaning("adb cannot reach it ({said})", "correct the address: adb:IP:PORT"),
+        "resolve host": Meaning("adb does not find its name ({said})", "use its IP address: adb:IP:PORT"),
+        "no adb exe": Meaning("adb is missing", "apt-get install adb"),
+        "unknown data: b''": LOST,
+        "connection closed": LOST,
+        "closed": Meaning("it refused the request, or was lost just now", _REPLUG),
+        "cannot bind": Meaning("it opens no way back ({said})", "use --way-back direct"),
+    }
+)
+
+CLASSES: Mapping[type[Exception], Meaning] = MappingProxyType(
+    {
+        AdbTimeout: SILENT,
+        AdbConnectionError: Meaning("the adb server cannot be reached ({said})", _SERVER),
+        AdbSyncError: Meaning("adb could not copy a file ({said})", "run again"),
+        AdbInstallError: Meaning("adb could not install a package ({said})", _SEE_DEVICES),
+        AdbError: Meaning("adb failed ({said})", _SEE_DEVICES),
+        EOFError: LOST,
+        ConnectionError: LOST,
+        TimeoutError: SILENT,
+        FileNotFoundError: Meaning("adb is missing", "apt-get install adb"),
+        subprocess.TimeoutExpired: Meaning("the adb server does not start", _SERVER),
+        OSError: Meaning("the adb server cannot be used ({said})", _SERVER),
+    }
+)
+
+FOREIGN: tuple[type[Exception], ...] = tuple(CLASSES)
+"""What to catch around a conversation with the adb server."""
+
+
+def device_error(cause: Exception | Meaning, *, name: str, said: str = "", during: str = "") -> DeviceError:
+    """What happened to a device, in one line.
+
+    Args:
+        name: the device's address.
+        said: the words; by default the exception's.
+        during: " while ... was sent", where that matters.
+    """
+    words = " ".join((said or str(cause)).split())
+    meaning = cause if isinstance(cause, Meaning) else meaning_of(cause)
+    return DeviceError(f"{name}: {meaning.what.format(said=words)}{during}", remedy=meaning.remedy)
+
+
+def meaning_of(exc: Exception) -> Meaning:
+    """The entry for an exception."""
+    in_words = meaning_of_words(str(exc)) if isinstance(exc, AdbError) else None
+    return in_words or next(CLASSES[kind] for kind in type(exc).__mro__ if kind in CLASSES)
+
+
+def meaning_of_words(said: str) -> Meaning | None:
+    """The entry for what the adb server says; None where it says nothing known."""
+    return next((meaning for words, meaning in WORDS.items() if words in said.lower()), None)

@@ -1,0 +1,110 @@
+"""The shell protocol of Android (version 2), spoken over a connection that adb has opened: packets of kind, length, data.
+
+adbutils speaks it too, but gives the command no input, and waits for the end of each read instead of the whole command's.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+_STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
+_PACKET = struct.Struct("<BI")
+_READ_BYTES = 2**18
+STDIN_BYTES = 2**16
+"""As much input goes into one packet."""
+
+
+@dataclass
+class Conversation:
+    """A command's input and what has come of it so far, which outlives a lost connection or the end of its time.
+
+    Args:
+        stdin: pieces of input, each of at most STDIN_BYTES.
+        on_stdout: takes the standard output as it comes; by default it is kept in `stdout`.
+
+    Attributes:
+        status: the exit status; None while it runs.
+    """
+
+    stdin: Iterator[bytes] = iter(())
+    on_stdout: Callable[[bytes], None] | None = None
+    stdout: bytearray = field(default_factory=bytearray)
+    stderr: bytearray = field(default_factory=bytearray)
+    status: int | None = None
+
+    def hold(self, connection: socket.socket, time_left: Callable[[], float]) -> None:
+        """Send the input and take everything in, both at once, until the command has ended.
+
+        Args:
+            connection: "shell,v2,raw:..." has been accepted on it.
+            time_left: the seconds that may pass until something moves next; it is asked before each wait.
+
+        Raises:
+            TimeoutError: no time is left.
+            EOFError, ConnectionError: the connection was lost.
+        """
+        outgoing = self._packets()
+        pending = memoryview(next(outgoing, b""))
+        incoming = bytearray()
+        connection.setblocking(False)
+        while self.status is None:
+            readable, writable = _wait(connection, to_write=bool(pending), timeout_s=time_left())
+            if readable:
+                self._take(connection.recv(_READ_BYTES), incoming)
+            if writable and self.status is None:
+                try:
+                    pending = pending[connection.send(pending) :] or memoryview(next(outgoing, b""))
+                except BrokenPipeError:
+                    pending = memoryview(b"")  # nobody reads on; why, is still to be read
+
+    def _packets(self) -> Iterator[bytes]:
+        for piece in self.stdin:
+            yield _PACKET.pack(_STDIN, len(piece)) + piece
+        yield _PACKET.pack(_CLOSE_STDIN, 0)
+
+    def _take(self, data: bytes, incoming: bytearray) -> None:
+        if not data:
+            raise EOFError("in the middle of a command")
+        incoming += data
+        start = 0
+        while self.status is None and len(incoming) - start >= _PACKET.size:
+            kind, length = _PACKET.unpack_from(incoming, start)
+            end = start + _PACKET.size + length
+            if len(incoming) < end:
+                break
+            self._take_packet(kind, bytes(incoming[start + _PACKET.size : end]))
+            start = end
+        del incoming[:start]
+
+    def _take_packet(self, kind: int, content: bytes) -> None:
+        if kind == _STDOUT:
+            (self.on_stdout or self.stdout.extend)(content)
+        elif kind == _STDERR:
+            self.stderr += content
+        elif kind == _EXIT:
+            self.status = content[0]
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """Cut input into pieces."""
+    return (data[start : start + STDIN_BYTES] for start in range(0, len(data), STDIN_BYTES))
+
+
+def until(end: float) -> Callable[[], float]:
+    """The time that is left until a moment of the monotonic clock."""
+    return lambda: end - time.monotonic()
+
+
+def _wait(connection: socket.socket, *, to_write: bool, timeout_s: float) -> tuple[bool, bool]:
+    poll = select.poll()
+    poll.register(connection, select.POLLIN | (select.POLLOUT if to_write else 0))
+    events = poll.poll(timeout_s * 1000) if timeout_s > 0 else []
+    if not events:
+        raise TimeoutError
+    found = events[0][1]
+    return bool(found & (select.POLLIN | select.POLLHUP | select.POLLERR)), bool(found & select.POLLOUT)

@@ -1,0 +1,138 @@
+"""A device that files must be copied to: by content, under one folder, and nothing outside it."""
+
+from __future__ import annotations
+
+import secrets
+from abc import abstractmethod
+from pathlib import Path, PurePosixPath
+
+from device_runner.bundle import Bundle
+from device_runner.devices.base import Device, DeviceFacts
+from device_runner.devices.probe import read_facts
+from device_runner.errors import DeviceError, TransferError
+from device_runner.files import file_sha256
+
+_QUICK_S = 60.0
+_UNPACK_S = 300.0
+# Bytes that stay free: a device without any room misbehaves in ways that look like ours.
+_RESERVE_BYTES = 8 * 2**20
+# A bundle, and some heads.
+_LEAST_BYTES = 64 * 2**20
+_TRY_PROGRAM = """
+mkdir -p "$1" && f="$1/.try.$$" && printf '#!/bin/sh\\nexit 0\\n' >"$f" && chmod 700 "$f" && "$f"; s=$?; rm -f "$f"; exit $s
+"""
+
+
+class RemoteDevice(Device):
+    """A device that files must be copied to. You write `root`, `put`, `get`, `call`, and what connects.
+
+    ROOT/bundles/HASH/        an unpacked bundle; a second deployment of the same hash ships nothing
+    ROOT/files/SHA256         a file that was pushed; likewise
+
+    The device needs a POSIX `sh` with mkdir, mv, rm, cat, df, tar, gzip and sha256sum (Android's toybox has them).
+    """
+
+    target = "arm64"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self._there: set[str] = set()
+
+    @abstractmethod
+    def root(self) -> str:
+        """The one absolute folder on the device that all of ours lies in; it need not exist yet."""
+
+    @abstractmethod
+    def put(self, local: Path, remote: str) -> None:
+        """Copy one file to an absolute path whose folder exists. It arrives equal, or TransferError is raised."""
+
+    def describe(self) -> DeviceFacts:
+        """What the device says of itself, over its shell."""
+        return read_facts(self, free_bytes=self.free_bytes())
+
+    def check(self) -> None:
+        """Raise DeviceError where our folder cannot be written, has no room, or may not hold programs."""
+        missing = _LEAST_BYTES - self.free_bytes()
+        if missing > 0:
+            raise DeviceError(f"{self.name}: no space in {self.root()}", remedy=f"free {missing} bytes on the device")
+        done = self.call(["sh", "-c", _TRY_PROGRAM, "sh", self.root()], timeout_s=_QUICK_S)
+        if done.status != 0:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise DeviceError(
+                f"{self.name}: programs in {self.root()} cannot be executed: {said[-1] if said else done.status}",
+                remedy="mount it without noexec, and let this user write there",
+            )
+
+    def push(self, local: Path) -> str:
+        """Put one file on the device, unless its content is there already; returns its path there."""
+        sha256 = file_sha256(local)
+        remote = f"{self.root()}/files/{sha256}"
+        if not self._exists(remote):
+            self._put_whole(local, remote)
+        self._there.add(remote)
+        return remote
+
+    def deploy(self, bundle: Bundle) -> tuple[str, ...]:
+        """Unpack the bundle on the device, unless it is there; returns how a command line that runs head_runner begins."""
+        folder = f"{self.root()}/bundles/{bundle.sha256}"
+        if not self._exists(folder):
+            archive = f"{folder}.tar.gz"
+            self._put_whole(bundle.archive, archive)
+            self._unpack(archive, folder)
+        self._there.add(folder)
+        return bundle.command(folder)
+
+    def clean(self) -> None:
+        """Remove the one folder that all of ours lies in."""
+        self.call_checked(["rm", "-rf", self.root()], timeout_s=_QUICK_S)
+        self._there.clear()
+
+    def close(self) -> None:
+        """Forget what is there: the device may be another one when it comes back."""
+        self._there.clear()
+
+    def free_bytes(self) -> int:
+        """Free bytes where our folder lies, or will lie."""
+        script = 'd=$1; while ! [ -d "$d" ]; do d=${d%/*}; [ -n "$d" ] || d=/; done; df -Pk "$d"'
+        lines = self.call_checked(["sh", "-c", script, "sh", self.root()], timeout_s=_QUICK_S).decode().splitlines()
+        try:
+            return int(lines[-1].split()[3]) * 1024
+        except (IndexError, ValueError) as exc:
+            raise DeviceError(f"{self.name}: df cannot be read: {lines}", remedy="see bench devices") from exc
+
+    def _exists(self, remote: str) -> bool:
+        if remote in self._there:
+            return True
+        return self.call(["test", "-e", remote], timeout_s=_QUICK_S).status == 0
+
+    def _put_whole(self, local: Path, remote: str) -> None:
+        """A file that is either whole or not there, also where two harnesses put it at once."""
+        size = local.stat().st_size
+        missing = size + _RESERVE_BYTES - self.free_bytes()
+        if missing > 0:
+            raise TransferError(
+                f"{self.name}: no space for {local.name} ({size} bytes)", remedy=f"free {missing} bytes on the device"
+            )
+        partial = f"{remote}.{secrets.token_hex(4)}.part"
+        self.call_checked(["mkdir", "-p", str(PurePosixPath(remote).parent)], timeout_s=_QUICK_S)
+        try:
+            self.put(local, partial)
+        except TransferError:
+            self.call(["rm", "-f", partial], timeout_s=_QUICK_S)
+            raise
+        self.call_checked(["mv", "-f", partial, remote], timeout_s=_QUICK_S)
+
+    def _unpack(self, archive: str, folder: str) -> None:
+        script = (
+            'set -e; part="$2.$$.part"; rm -rf "$part"; mkdir -p "$part"; gzip -dc "$1" | tar -xf - -C "$part";'
+            ' test -e "$part/head_runner" || { echo "the bundle did not unpack" >&2; rm -rf "$part"; exit 1; };'
+            ' if [ -e "$2" ]; then rm -rf "$part"; else mv "$part" "$2"; fi; rm -f "$1"'
+        )
+        done = self.call(["sh", "-c", script, "sh", archive, folder], timeout_s=_UNPACK_S)
+        if done.status != 0:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise TransferError(
+                f"{self.name}: the bundle cannot be unpacked: {said[-1] if said else f'status {done.status}'}",
+                remedy="free space on the device, or bench devices --clean",
+            )
+

@@ -1,0 +1,274 @@
+"""A Raspberry Pi, or another 64-bit ARM machine with Linux, reached over ssh."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import shlex
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import asyncssh
+
+from device_runner.devices.base import Completed
+from device_runner.devices.loop_thread import LoopThread
+from device_runner.devices.remote import RemoteDevice
+from device_runner.devices.ssh_connect import Connected, SshAddress, connect, hang_up
+from device_runner.devices.ssh_errors import FOREIGN, device_error
+from device_runner.errors import DeviceError, TransferError
+from device_runner.files import file_sha256
+
+_T = TypeVar("_T")
+_Connection = asyncssh.SSHClientConnection
+_Process = asyncssh.SSHClientProcess[bytes]
+
+# A transfer in which nothing moves for so long is given up; memory cards pause for seconds.
+_STALL_S = 60.0
+_CHUNK_BYTES = 2**18
+_LOOPBACK = "127.0.0.1"
+
+# Not ~/.cache/splitbench: where the device is a workstation as well, that is its own cache.
+_ROOT = ".cache/splitbench-device"
+
+# The first words are for any login shell; what sh is told to print tells a command that cannot be started from one that
+# ends with the same status.
+_NOT_STARTED = b"splitbench: not started"
+_START = f'trap \'echo {_NOT_STARTED.decode()} >&2\' EXIT; exec "$0" "$@"'
+_CANNOT_EXECUTE = 126
+
+# Prints the hash of what came in and the length of what was written, and leaves nothing that is not whole: a connection
+# that is cut ends the input.
+_TAKE = 'tee "$1" | sha256sum; size=$(wc -c <"$1"); echo "$size"; [ "$size" = "$2" ] || rm -f "$1"'
+_GIVE = 'sha256sum <"$1" && exec cat "$1"'
+
+_MACHINE = "aarch64"
+_OTHER_MACHINES = {
+    **dict.fromkeys(("armv6l", "armv7l", "armv8l"), "install the 64-bit Raspberry Pi OS"),
+    "x86_64": "run splitbench on it, with --device local",
+}
+
+
+class Ssh(RemoteDevice):
+    """A 64-bit ARM machine with Linux, such as a Raspberry Pi. Address: ssh://[USER@]HOST[:PORT].
+
+    Whom it connects as, with which key and through which jump host, ~/.ssh/config and the agent decide as they do for
+    `ssh`; host keys must be in known_hosts. No password is ever asked for.
+
+    Attributes:
+        connect_s: how long connecting may take.
+        keepalive_s: how often a silent device is asked whether it is there; the fourth time it counts as lost.
+    """
+
+    direct_link, tunnel_link = "direct", "ssh tunnel"
+    connect_s: float = 20.0
+    keepalive_s: float = 5.0
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self._address = SshAddress.parse(address)
+        self._thread: LoopThread | None = None
+        self._connected: Connected | None = None
+        self._home = ""
+        self._tunnels: dict[int, str] = {}
+
+    def root(self) -> str:
+        """A folder in the user's cache."""
+        self._ready()
+        return f"{self._home}/{_ROOT}"
+
+    def call(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> Completed:
+        """Run a command to its end; its arguments arrive as they are."""
+        command = f"exec {shlex.join(['sh', '-c', _START, *argv])}"
+        done = self._run(lambda connection: _call(connection, command, stdin, timeout_s))
+        if done is None:
+            what = f"{Path(argv[0]).name} did not end within {timeout_s:g} s"
+            raise DeviceError(f"{self.name}: {what}", remedy="use fewer iterations, or look at the device")
+        if done.stderr.endswith(_NOT_STARTED + b"\n") or done.status == _CANNOT_EXECUTE:
+            reason = _said(done).rpartition(": ")[2]
+            raise DeviceError(f"{self.name}: {argv[0]} cannot be started: {reason}", remedy="see bench devices")
+        return done
+
+    def put(self, local: Path, remote: str) -> None:
+        """Copy one file there; what arrived is compared by hash and length."""
+        size = local.stat().st_size
+        with local.open("rb") as file:
+            command = shlex.join(["sh", "-c", _TAKE, "sh", remote, str(size)])
+            during = f" while {local.name} was sent"
+            done, sha256 = self._run(lambda connection: _send(connection, command, file), during=during)
+        told = done.stdout.decode(errors="replace").split()
+        arrived = int(told[-1]) if told and told[-1].isdigit() else 0
+        if arrived != size:
+            folder = remote.rpartition("/")[0]
+            raise TransferError(
+                f"{self.name}: {local.name}: {arrived} of {size} bytes arrived: {_said(done)}",
+                remedy=f"see that {folder} can be written, and free {size - arrived} bytes there",
+            )
+        if told[0] != sha256:
+            raise TransferError(f"{self.name}: {local.name} arrived damaged", remedy="run again")
+
+    def get(self, remote: str, local: Path) -> None:
+        """Fetch one file; what arrived is compared by hash, and `local` is whole or untouched."""
+        partial = local.with_name(f".{local.name}.{secrets.token_hex(4)}.part")
+        try:
+            with partial.open("wb") as file:
+                command = shlex.join(["sh", "-c", _GIVE, "sh", remote])
+                during = f" while {remote} was fetched"
+                done, sha256 = self._run(lambda connection: _fetch(connection, command, file), during=during)
+            if done.status != 0:
+                raise TransferError(f"{self.name}: {remote} cannot be fetched: {_said(done)}", remedy="run again")
+            if sha256 != file_sha256(partial):
+                raise TransferError(f"{self.name}: {remote} arrived damaged, or changed meanwhile", remedy="run again")
+            partial.replace(local)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def open_tunnel(self, port: int) -> str:
+        """Forward a port of the device's own choice on its loopback to this workstation's `port`.
+
+        A lost connection closes it; the next call opens it anew.
+        """
+        self._ready()
+        if port not in self._tunnels:
+            there = self._run(lambda connection: _forward(connection, port))
+            self._tunnels[port] = f"{_LOOPBACK}:{there}"
+        return self._tunnels[port]
+
+    def workstation_address(self) -> str | None:
+        """The address of this end of the connection; None behind a jump host or a proxy."""
+        return self._ready()[1].local_address
+
+    def close(self) -> None:
+        """Hang up."""
+        super().close()
+        if self._thread is not None:
+            if self._connected is not None:
+                self._thread.run(hang_up(self._connected.connection, patience_s=2.0))
+            self._thread.close()
+        self._thread = self._connected = None
+        self._tunnels.clear()
+
+    def _run(self, work: Callable[[_Connection], Coroutine[Any, Any, _T]], *, during: str = "") -> _T:
+        """Do something with the connection."""
+        thread, connected = self._ready()
+        with self._translated(during):
+            return thread.run(work(connected.connection))
+
+    def _ready(self) -> tuple[LoopThread, Connected]:
+        """Connect, unless that is done. A new connection may lead to another machine: what was there counts no more."""
+        if self._thread is None:
+            self._thread = LoopThread(self.name)
+        if self._connected is None or self._connected.connection.is_closed():
+            self._there.clear()
+            self._tunnels.clear()
+            with self._translated():
+                self._connected, self._home = self._thread.run(self._connect())
+        return self._thread, self._connected
+
+    async def _connect(self) -> tuple[Connected, str]:
+        async with asyncio.timeout(self.connect_s):
+            connected = await connect(self._address, keepalive_s=self.keepalive_s)
+            with contextlib.ExitStack() as unless_it_will_do:
+                unless_it_will_do.callback(connected.connection.abort)
+                home = await self._greet(connected.connection)
+                unless_it_will_do.pop_all()
+            return connected, home
+
+    async def _greet(self, connection: _Connection) -> str:
+        """Make sure that it is a machine that there is a bundle for; returns its home folder."""
+        command = shlex.join(["sh", "-c", 'uname -m; printf %s "$HOME"'])
+        done = await _call(connection, command, b"", self.connect_s)
+        machine, _, home = done.stdout.decode(errors="replace").partition("\n") if done else ("", "", "")
+        if machine != _MACHINE:
+            remedy = _OTHER_MACHINES.get(machine, "use a device with a 64-bit ARM processor")
+            raise DeviceError(f"{self.name}: its processor is '{machine}', not {_MACHINE}", remedy=remedy)
+        if not home.startswith("/"):
+            raise DeviceError(f"{self.name}: its user has no home folder", remedy="log in as a user that has one")
+        return home.rstrip("/")
+
+    @contextlib.contextmanager
+    def _translated(self, during: str = "") -> Iterator[None]:
+        try:
+            yield
+        except FOREIGN as exc:
+            login = self._address.login
+            raise device_error(exc, name=self.name, ssh=f"ssh {login}", login=login, during=during) from exc
+
+
+@contextlib.asynccontextmanager
+async def _started(connection: _Connection, command: str) -> AsyncIterator[_Process]:
+    """A command on the device that is ended, with all that it started, where nobody waits for its end."""
+    process = await connection.create_process(command, encoding=None)
+    try:
+        yield process
+    finally:
+        if process.returncode is None and not connection.is_closed():
+            with contextlib.suppress(OSError):  # it ended just now
+                process.kill()
+            process.close()
+
+
+async def _outcome(process: _Process) -> Completed:
+    """Wait for a command's end, and tell it from the connection's."""
+    stdout, stderr = await asyncio.gather(process.stdout.read(), process.stderr.read())
+    await process.wait_closed()
+    if process.returncode is None:
+        raise asyncssh.ConnectionLost("while a command ran")
+    return Completed(process.returncode, stdout, stderr)
+
+
+async def _call(connection: _Connection, command: str, stdin: bytes, timeout_s: float) -> Completed | None:
+    """Run a command; None where the time was over."""
+    try:
+        async with asyncio.timeout(timeout_s) as limit, _started(connection, command) as process:
+            with contextlib.suppress(BrokenPipeError):  # it ended without reading
+                process.stdin.write(stdin)
+                process.stdin.write_eof()
+            return await _outcome(process)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        return None
+
+
+async def _send(connection: _Connection, command: str, file: BinaryIO) -> tuple[Completed, str]:
+    """Feed a file to a command; also returns the hash of what was sent."""
+    digest = hashlib.sha256()
+    async with _started(connection, command) as process:
+        with contextlib.suppress(BrokenPipeError):  # it takes no more: it will say why
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                process.stdin.write(chunk)
+                async with asyncio.timeout(_STALL_S):
+                    await process.stdin.drain()
+            process.stdin.write_eof()
+        async with asyncio.timeout(_STALL_S):
+            return await _outcome(process), digest.hexdigest()
+
+
+async def _fetch(connection: _Connection, command: str, file: BinaryIO) -> tuple[Completed, str]:
+    """Write a command's output to a file; also returns the hash that it told in its first line."""
+    async with _started(connection, command) as process:
+        async with asyncio.timeout(_STALL_S):
+            told = await process.stdout.readline()
+        while True:
+            async with asyncio.timeout(_STALL_S):
+                chunk = await process.stdout.read(_CHUNK_BYTES)
+            if not chunk:
+                break
+            file.write(chunk)
+        async with asyncio.timeout(_STALL_S):
+            return await _outcome(process), told.decode(errors="replace").partition(" ")[0]
+
+
+async def _forward(connection: _Connection, port: int) -> int:
+    listener = await connection.forward_remote_port(_LOOPBACK, 0, _LOOPBACK, port)
+    return listener.get_port()
+
+
+def _said(done: Completed) -> str:
+    """The first line of what a command complained of."""
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return lines[0] if lines else f"status {done.status}"

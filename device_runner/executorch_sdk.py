@@ -1,0 +1,109 @@
+"""ExecuTorch's wheel as a C++ SDK: the installed one, or the same version's for another processor.
+
+The wheel of another processor is fetched by pip, once, and only what a compiler needs of it is kept, in the cache.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from packaging.version import Version
+
+from device_runner.cache import cache_folder
+from device_runner.errors import BuildError
+
+# share/ holds a marker that the CMake package finds its own root by.
+_NEEDED = ("executorch/include/", "executorch/lib/", "executorch/share/")
+
+
+def executorch_version() -> str:
+    """Version of the installed ExecuTorch, as PyPI calls it (a local build adds "+cpu")."""
+    installed_sdk()
+    return Version(importlib.metadata.version("executorch")).public
+
+
+def installed_sdk() -> Path:
+    """Folder of the installed ExecuTorch. Raises BuildError where there is none."""
+    spec = importlib.util.find_spec("executorch")
+    if spec is None or not spec.submodule_search_locations:
+        raise BuildError("ExecuTorch is not installed", remedy="pip install executorch")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def foreign_sdk(machine: str) -> Path:
+    """Folder of the installed ExecuTorch's version for another processor ("aarch64"); fetched when first needed.
+
+    A wheel that lies in the cache already (`executorch` in there) is used instead of fetching one.
+
+    Raises:
+        BuildError: it is not in the cache and cannot be fetched, or it is damaged.
+        OSError: the cache cannot be written.
+    """
+    version = executorch_version()
+    kept = cache_folder() / "executorch"
+    folder = kept / f"{version}-{machine}"
+    if not folder.is_dir():
+        kept.mkdir(parents=True, exist_ok=True)
+        with locked(kept / f"{folder.name}.lock"):
+            if not folder.is_dir():
+                _fetch(kept, version, machine, folder)
+    return folder / "executorch"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that other processes wait for; the kernel frees it if this process dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(kept: Path, version: str, machine: str, folder: Path) -> None:
+    for left_by_the_killed in kept.glob(f".{folder.name}-*"):
+        shutil.rmtree(left_by_the_killed)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=kept))
+    try:
+        wheel = next(kept.glob(f"executorch-{version}[-+]*{machine}.whl"), None)
+        _unpack(wheel or _download(work, kept, version, machine), work / "sdk")
+        (work / "sdk").rename(folder)
+    finally:
+        shutil.rmtree(work)
+
+
+def _download(work: Path, kept: Path, version: str, machine: str) -> Path:
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"),
+        *("--only-binary=:all:", "--platform", f"manylinux_2_28_{machine}", "--dest", str(work)),
+        f"executorch=={version}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter
+    wheel = next(work.glob("*.whl"), None)
+    if done.returncode != 0 or wheel is None:
+        said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+        raise BuildError(
+            f"pip cannot fetch ExecuTorch {version} for {machine}: {said[-1].strip() if said else 'no wheel came'}",
+            remedy=f"connect to the network and run again, or put its manylinux_2_28_{machine} wheel into {kept}",
+        )
+    return wheel
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                if name.startswith(_NEEDED):
+                    archive.extract(name, folder)
+    except zipfile.BadZipFile as exc:
+        raise BuildError(f"{wheel} is damaged: {exc}", remedy="delete it and run again") from exc
+    if not (folder / "executorch" / "lib").is_dir():
+        raise BuildError(f"{wheel} holds no C++ libraries", remedy="delete it and run again")

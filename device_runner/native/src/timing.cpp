@@ -1,0 +1,78 @@
+#include "timing.h"
+
+#include <algorithm>
+
+#include "clock.h"
+
+namespace splitbench {
+namespace {
+
+constexpr int kSteps = 10'000;
+constexpr int kEmptyIterations = 1001;  // odd: the median is one of them
+
+class EmptyHead final : public Head {
+ public:
+  Status set_input(float*) override { return Done{}; }
+  Status run() override { return Done{}; }
+  Result<TensorView> output() override { return Failure{Code::kExecutionFailed, "nothing was run", "run a head"}; }
+  std::string profile() override { return {}; }
+};
+
+std::int64_t clock_step_ns() {
+  std::int64_t smallest = 0;
+  std::int64_t last = now_ns();
+  for (int i = 0; i < kSteps || smallest == 0; ++i) {
+    const std::int64_t now = now_ns();
+    if (now != last && (smallest == 0 || now - last < smallest)) {
+      smallest = now - last;
+    }
+    last = now;
+  }
+  return smallest;
+}
+
+std::int64_t empty_iteration_ns() {
+  EmptyHead head;
+  std::vector<float> input;
+  std::vector<std::int64_t> sample;
+  std::vector<std::int64_t> taken;
+  sample.reserve(1);
+  taken.reserve(kEmptyIterations);
+  for (int i = 0; i < kEmptyIterations; ++i) {
+    sample.clear();
+    const std::int64_t start = now_ns();
+    const auto status = time_runs(head, input, 1, sample);
+    const std::int64_t end = now_ns();
+    if (status.ok()) {
+      taken.push_back(end - start);
+    }
+  }
+  const auto middle = taken.begin() + static_cast<std::ptrdiff_t>(taken.size() / 2);
+  std::nth_element(taken.begin(), middle, taken.end());
+  return *middle;
+}
+
+}  // namespace
+
+// Not inlined, so that a head that does nothing goes through the same code as one that does something.
+__attribute__((noinline)) Status time_runs(Head& head, std::vector<float>& input, int count,
+                                           std::vector<std::int64_t>& samples) {
+  samples.reserve(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    if (auto status = head.set_input(input.data()); !status.ok()) {
+      return status;
+    }
+    const std::int64_t start = now_ns();
+    auto status = head.run();
+    const std::int64_t end = now_ns();
+    if (!status.ok()) {
+      return status;
+    }
+    samples.push_back(end - start);
+  }
+  return Done{};
+}
+
+Timer measure_timer() { return {clock_step_ns(), empty_iteration_ns()}; }
+
+}  // namespace splitbench

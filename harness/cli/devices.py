@@ -1,0 +1,60 @@
+"""bench devices [ADDRESS ...]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from harness.inventory import DeviceFinding
+
+
+@click.command(epilog="Example: bench devices ssh://pi@raspberrypi.local adb")
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS ...]")
+@click.option("--clean", is_flag=True, help="Remove what splitbench put on the devices named, and only that.")
+def devices(addresses: tuple[str, ...], clean: bool) -> None:
+    """Show what each device is and whether heads can run on it: those named, or all that are there by themselves."""
+    from harness import inventory
+
+    if clean and not addresses:
+        raise click.UsageError("--clean removes nothing from devices that are not named")
+    if clean:
+        for address in addresses:
+            inventory.clean(address)
+            click.echo(f"{address}: clean")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold")
+    for heading in ("device", "model", "SoC", "cores", "RAM", "free", "system", "temp."):
+        table.add_column(heading)
+    findings = []
+    for finding in inventory.look_at(addresses):
+        findings.append(finding)
+        table.add_row(*(Text(cell) for cell in _cells(finding)))
+    Console().print(table)
+    for finding in findings:
+        click.echo(f"{finding.address}: {finding.problem or 'ok'}")
+    if any(finding.problem for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def _cells(finding: DeviceFinding) -> tuple[str, ...]:
+    facts, state = finding.facts, finding.state
+    if facts is None:
+        return (finding.address,)
+    warm = f"{state.temperature_c:.0f} C" if state and state.temperature_c is not None else ""
+    model = f"{facts.model} (emulated)" if facts.emulated and "emulated" not in facts.model else facts.model
+    return (
+        finding.address,
+        model,
+        facts.soc,
+        f"{facts.cores} {facts.machine}",
+        f"{facts.memory_bytes / 2**30:.1f} GiB",
+        f"{facts.free_bytes / 2**30:.1f} GiB",
+        facts.system,
+        warm,
+    )

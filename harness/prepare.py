@@ -1,0 +1,138 @@
+"""Devices made ready: connected, the runner deployed, and a way back to a receiver of their own found."""
+
+from __future__ import annotations
+
+import ipaddress
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from device_runner.bundle import build_bundle
+from device_runner.devices import Device, DeviceFacts, open_device
+from device_runner.errors import DeviceError, RunnerCode, RunnerError
+from device_runner.frames import Frame, encode_payload
+from device_runner.link import LinkShape
+from device_runner.runner import Job, Shipping, run_head
+from harness.errors import ReceiverError
+from harness.receiver import Receiver
+from harness.results.schema import DeviceEntry
+
+WayBack = Literal["auto", "direct", "tunnel"]
+
+_LOOPBACK = "127.0.0.1"
+_KNOCK_S = 30.0
+_SMALLEST_PICTURE = np.zeros((1, 3, 8, 8), np.uint8)
+
+
+@dataclass(frozen=True)
+class ReadyDevice:
+    """A device that heads can run on now.
+
+    Attributes:
+        runner: how a command line that runs head_runner begins.
+        receiver: takes in this device's activations, and no other's.
+        tunnel: activations travel through the device's own connection, not straight to this workstation.
+        shape: the link that is emulated on the device's side, or None.
+    """
+
+    device: Device
+    facts: DeviceFacts
+    runner: tuple[str, ...]
+    receiver: Receiver
+    tunnel: bool
+    shape: LinkShape | None
+
+    def receiver_address(self) -> str:
+        """host:port of the receiver as the device sees it; opens the tunnel anew where it was lost."""
+        if self.tunnel:
+            return self.device.open_tunnel(self.receiver.port)
+        return _joined(self.device.workstation_address() or _LOOPBACK, self.receiver.port)
+
+    @property
+    def entry(self) -> DeviceEntry:
+        """What a run remembers of it."""
+        name = self.device.name
+        label = f"{name} (emulated)" if self.facts.emulated and "emulated" not in name else name
+        link = self.device.tunnel_link if self.tunnel else self.device.direct_link
+        if self.shape:
+            link = f"{self.shape} over {link} (emulated)"
+        return DeviceEntry(address=name, label=label, link=link)
+
+
+@contextmanager
+def prepared(address: str, *, way_back: WayBack = "auto", shape: LinkShape | None = None) -> Iterator[ReadyDevice]:
+    """Connect to a device, deploy the runner and find a way back, for as long as the block runs.
+
+    Args:
+        way_back: "direct", "tunnel", or "auto": direct where that works, otherwise a tunnel.
+
+    Raises:
+        DeviceError: it cannot be reached or used; a way back was asked for that does not work.
+        UsageError: no such device.
+        BuildError: the runner cannot be built for it.
+    """
+    with open_device(address) as device:
+        device.check()
+        facts = device.describe()
+        runner = device.deploy(build_bundle(device.target))
+        receiver, tunnel = _find_way_back(device, runner, way_back)
+        with receiver:
+            yield ReadyDevice(device, facts, runner, receiver, tunnel, shape)
+
+
+def _find_way_back(device: Device, runner: Sequence[str], way_back: WayBack) -> tuple[Receiver, bool]:
+    host = device.workstation_address() if way_back != "tunnel" else None
+    if host is not None:
+        receiver = _listening(host)
+        if receiver is not None:
+            if _knock(device, runner, receiver, _joined(host, receiver.port)):
+                return receiver, False
+            receiver.close()
+    if way_back == "direct":
+        raise DeviceError(
+            f"{device.name} does not reach this workstation directly{f' at {host}' if host else ''}",
+            remedy="open its firewall, or use --way-back tunnel",
+        )
+    receiver = Receiver(_LOOPBACK)
+    try:
+        if _knock(device, runner, receiver, device.open_tunnel(receiver.port)):
+            return receiver, True
+    except BaseException:
+        receiver.close()
+        raise
+    receiver.close()
+    raise DeviceError(f"{device.name} has no way back to this workstation", remedy="check its network and firewall")
+
+
+def _listening(host: str) -> Receiver | None:
+    try:
+        return Receiver(host)
+    except ReceiverError:  # the device sees an address that is not this machine's own (a router between them)
+        return None
+
+
+def _knock(device: Device, runner: Sequence[str], receiver: Receiver, address: str) -> bool:
+    """Whether the device's runner reaches the receiver: one that expects nothing refuses, and so was reached."""
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "picture.safetensors"
+        picture.write_bytes(encode_payload(Frame({}, {"pictures": _SMALLEST_PICTURE})))
+        knock = Shipping(device.push(picture), address, receiver.token, cell="knock", round=0)
+    try:
+        run_head(device, runner, Job(shipping=knock), timeout_s=_KNOCK_S)
+    except RunnerError as exc:
+        if exc.code is None:
+            raise
+        return exc.code == RunnerCode.RECEIVER_REFUSED
+    return True
+
+
+def _joined(host: str, port: int) -> str:
+    try:
+        return f"[{host}]:{port}" if ipaddress.ip_address(host).version == 6 else f"{host}:{port}"
+    except ValueError:
+        return f"{host}:{port}"

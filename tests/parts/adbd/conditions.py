@@ -1,0 +1,58 @@
+"""What is wrong with the phone at the moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Literal, TypedDict
+
+State = Literal["device", "unauthorized", "offline", "silent", "unplugged"]
+
+
+@dataclass
+class Conditions:
+    """What is wrong with the phone at the moment; a test changes it while the phone runs.
+
+    Attributes:
+        state: "unauthorized": the dialog was not accepted; "offline": connects and never says who it is; "silent":
+            answers no request any more; "unplugged": nothing connects.
+        cut_after_bytes: unplugs itself when this much more payload has come in.
+        bytes_per_second: of both directions together.
+    """
+
+    state: State = "device"
+    cut_after_bytes: int | None = None
+    bytes_per_second: float | None = None
+
+    def encode(self) -> bytes:
+        """One line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> Conditions:
+        """The reverse of `encode`."""
+        return cls(**json.loads(line))
+
+
+class Changes(TypedDict, total=False):
+    """Some of the conditions, to be changed."""
+
+    state: State
+    cut_after_bytes: int | None
+    bytes_per_second: float | None
+
+
+class Throttle:
+    """A token bucket: waits until so many bytes may pass. It holds what 5 ms bring, so that bursts are short."""
+
+    def __init__(self) -> None:
+        self._free_at = 0.0
+
+    async def pass_bytes(self, count: int, bytes_per_second: float | None) -> None:
+        """Wait for the turn of `count` bytes."""
+        if bytes_per_second is None:
+            return
+        self._free_at = max(self._free_at, time.monotonic() - 0.005) + count / bytes_per_second
+        await asyncio.sleep(max(0.0, self._free_at - time.monotonic()))
