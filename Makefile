@@ -3,7 +3,9 @@ VENV := .venv
 PYTHON := python3
 BIN := $(VENV)/bin
 # The tests' caches stay in the checkout: they neither see nor change what the user's own runs have cached.
-TESTS := SPLITBENCH_CACHE_DIR="$(CURDIR)/build/cache" $(BIN)/python -m pytest
+TESTS := SPLITBENCH_CACHE_DIR="$(CURDIR)/$(CACHE)" $(BIN)/python -m pytest
+CACHE := build/cache
+ARM64 := $(CACHE)/.arm64
 INSTALL := PYTHON=$(PYTHON) .ci/install
 
 .PHONY: run test test-all check benchmark docs lock clean help
@@ -11,10 +13,10 @@ INSTALL := PYTHON=$(PYTHON) .ci/install
 run: $(VENV)/.installed  ## Measure and attack every split of efficientnet_lite0 on this machine
 	$(BIN)/bench run --split all
 
-test: check  ## Check the code and run all but the slow tests
+test: check $(ARM64)  ## Check the code and run all but the slow tests
 	$(TESTS) -m "not slow"
 
-test-all: check  ## Check the code and run every test, the slow ones included
+test-all: check $(ARM64)  ## Check the code and run every test, the slow ones included
 	$(TESTS)
 
 check: $(VENV)/.installed-test  ## Lint, format, types, who imports whom
@@ -23,7 +25,7 @@ check: $(VENV)/.installed-test  ## Lint, format, types, who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-benchmark: $(VENV)/.installed-test  ## Compare speeds in interleaved pairs; leave the machine alone meanwhile
+benchmark: $(VENV)/.installed-test $(ARM64)  ## Compare speeds in interleaved pairs; leave the machine alone meanwhile
 	$(BIN)/python -m tests.benchmarks
 
 docs: $(VENV)/.installed  ## Write docs/table.md from the schema
@@ -49,3 +51,8 @@ $(VENV)/.installed: pyproject.toml requirements.lock .ci/install
 $(VENV)/.installed-test: pyproject.toml requirements.lock .ci/install
 	$(INSTALL) test $(VENV)
 	touch $(VENV)/.installed $@
+
+# What the ARM64 bundle is made from is fetched before the tests, which use no network.
+$(ARM64): $(VENV)/.installed-test
+	SPLITBENCH_CACHE_DIR="$(CURDIR)/$(CACHE)" $(BIN)/python -c 'from device_runner.bundle import build_bundle; build_bundle("arm64")'
+	touch $@

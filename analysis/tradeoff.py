@@ -29,7 +29,7 @@ def with_modelled_link(summary: pd.DataFrame, link: LinkShape) -> pd.DataFrame:
     The modelled end to end is the measured one with its transfer replaced.
     """
     table = summary.copy()
-    bytes_there = table["wire_bytes"].astype("float64").to_numpy()
+    bytes_there = np.asarray(table["wire_bytes"].astype("float64"), dtype=np.float64)
     transfer = modelled_transfer_ms(bytes_there, link)
     table["modelled_link"] = pd.Series(str(link), index=table.index, dtype="string").where(~np.isnan(bytes_there))
     table["modelled_transfer_ms"] = transfer

@@ -30,6 +30,9 @@ from device_runner.registry import suggest
 
 NATIVE_FOLDER = Path(__file__).parent / "native"
 RUNNER_NAME = "head_runner"
+_UNAVAILABLE = "free some space, or set SPLITBENCH_CACHE_DIR to a folder that can be written"
+# The wheel of another processor, unpacked too, 32 MB; a sealed bundle and its archive 23 MB; objects and logs 5 MB.
+_BUILD_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,7 @@ def build_bundle(target: str = "host", *, cache: Path | None = None) -> Bundle:
                 if not _is_there(bundle):
                     _build(bundle, chosen, compiler)
         except OSError as exc:
-            remedy = "free some space, or set SPLITBENCH_CACHE_DIR to a folder that can be written"
-            raise BuildError(f"the runner cannot be kept in {bundles}: {exc.strerror}", remedy=remedy) from exc
+            raise BuildError(f"the runner cannot be kept in {bundles}: {exc.strerror}", remedy=_UNAVAILABLE) from exc
     return bundle
 
 
@@ -183,11 +185,13 @@ def _build(bundle: Bundle, target: Target, compiler: Path) -> None:
     log = bundles / f"{bundle.sha256}.log"
     for left_by_the_killed in bundles.glob(f".{bundle.sha256}-*"):
         shutil.rmtree(left_by_the_killed)
+    _require_space(bundles)
     work = Path(tempfile.mkdtemp(prefix=f".{bundle.sha256}-", dir=bundles))
     try:
         _compile(work, log, target, compiler)
         if target.loader:
             sealed.seal(work / "bundle" / "lib", work / "bundle" / RUNNER_NAME, compiler, target.loader)
+            sealed.write_sums(work / "bundle")
             sealed.pack(work / "bundle", work / "archive")
             (work / "archive").replace(bundle.archive)
         if bundle.folder.exists():
@@ -196,6 +200,14 @@ def _build(bundle: Bundle, target: Target, compiler: Path) -> None:
     finally:
         shutil.rmtree(work)
     log.unlink()
+
+
+def _require_space(bundles: Path) -> None:
+    """Compilers report a full disk in many words; this is one line."""
+    free = shutil.disk_usage(bundles).free
+    if free < _BUILD_BYTES:
+        needed = f"{_BUILD_BYTES >> 20} MB to build the runner and {free >> 20} MB are free"
+        raise BuildError(f"no space in {bundles}: it takes {needed}", remedy=_UNAVAILABLE)
 
 
 def _compile(work: Path, log: Path, target: Target, compiler: Path) -> None:
@@ -212,7 +224,8 @@ def _compile(work: Path, log: Path, target: Target, compiler: Path) -> None:
     # CMake warns of flags from outside; what is built must depend on nothing but what is hashed.
     environment = {name: value for name, value in os.environ.items() if name not in {"CXXFLAGS", "LDFLAGS", "DESTDIR"}}
     with log.open("wb") as output:
-        for command in (configure, [cmake, "--build", str(work / "build")], [cmake, "--install", str(work / "build")]):
+        build, install = ([cmake, step, str(work / "build")] for step in ("--build", "--install"))
+        for command in (configure, build, [*install, "--strip"]):
             step = subprocess.run(  # noqa: S603 - programs found by ourselves
                 command, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False
             )

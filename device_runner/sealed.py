@@ -15,14 +15,16 @@ import tarfile
 from pathlib import Path
 
 from device_runner.errors import BuildError
+from device_runner.files import file_sha256
 
+SUMS_NAME = "SHA256SUMS"
 _NEEDED = re.compile(r"\(NEEDED\).*\[(.+)\]")
 # Of 17 MB: level 6 gives 5.70 MB in 0.5 s, level 9 gives 5.68 MB in 1.1 s.
 _COMPRESSION_LEVEL = 6
 
 
 def seal(folder: Path, program: Path, compiler: Path, loader: str) -> None:
-    """Put into `folder` whatever the program needs, directly or not, and is not there; strip all of it.
+    """Put into `folder` whatever the program needs, directly or not, and is not there.
 
     Args:
         folder: of the libraries.
@@ -30,9 +32,9 @@ def seal(folder: Path, program: Path, compiler: Path, loader: str) -> None:
         loader: file name of the dynamic loader.
 
     Raises:
-        BuildError: a library cannot be found, or one cannot be read or stripped.
+        BuildError: a library cannot be found or read.
     """
-    readelf, strip = (_ask(compiler, f"-print-prog-name={tool}") for tool in ("readelf", "strip"))
+    readelf = _ask(compiler, "-print-prog-name=readelf")
     waiting = [program, *folder.iterdir()]
     here = {path.name for path in waiting}
     while waiting:
@@ -42,7 +44,13 @@ def seal(folder: Path, program: Path, compiler: Path, loader: str) -> None:
             waiting.append(folder / name)
     for path in (program, *folder.iterdir()):
         path.chmod(0o755)
-        _output([strip, "--strip-unneeded", str(path)])
+
+
+def write_sums(folder: Path) -> None:
+    """Write what `sha256sum -c SHA256SUMS`, run in the folder, holds its files to, on whatever device it lies then."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS_NAME)
+    lines = [f"{file_sha256(path)}  {path.relative_to(folder)}\n" for path in files]
+    (folder / SUMS_NAME).write_text("".join(lines))
 
 
 def pack(folder: Path, archive: Path) -> None:
@@ -56,7 +64,7 @@ def pack(folder: Path, archive: Path) -> None:
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = entry.mtime = 0
     entry.uname = entry.gname = ""
-    entry.mode = 0o755
+    entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
     return entry
 
 

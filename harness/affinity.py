@@ -9,7 +9,9 @@ from device_runner.devices import Device
 from device_runner.errors import UsageError
 
 _QUICK_S = 30.0
-_FASTEST = 'for f in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq; do [ -r "$f" ] && echo "$f $(cat "$f")"; done'
+_FASTEST = (
+    'for f in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq; do [ -r "$f" ] && echo "$f $(cat "$f")"; done'
+)
 
 
 def check_affinity(text: str) -> str:

@@ -90,4 +90,3 @@ def read_head(folder: Path) -> Head | None:
     if head.program is None or not head.program.is_file() or file_sha256(head.program) != manifest.pte_sha256:
         raise ExportError(f"{folder / 'head.pte'} is not the program that its manifest describes", remedy=remedy)
     return head
-

@@ -14,7 +14,7 @@ from device_runner.devices import Device
 from device_runner.devices.local import Local
 from device_runner.devices.probe import DeviceState, read_state
 from device_runner.errors import DeviceError, RunnerError
-from device_runner.runner import Job, RunnerReport, Shipping, UnverifiedError, run_head
+from device_runner.runner import Job, Shipping, UnverifiedError, run_head
 from harness.affinity import core_mask
 from harness.cool_down import CoolDown
 from harness.errors import LostDeviceError
@@ -165,7 +165,9 @@ class _Bench:
             steps = INT8_STEPS if head.manifest.codec == "int8" else head.manifest.tolerance_abs
             job = replace(job, reference=str(host_reference(head)), max_abs_err=steps, min_cosine=None)
         return replace(
-            job, program=self.device.push(Path(job.program or "")), reference=self.device.push(Path(job.reference or ""))
+            job,
+            program=self.device.push(Path(job.program or "")),
+            reference=self.device.push(Path(job.reference or "")),
         )
 
     def _session(self, work: Work, round_: int) -> Session:

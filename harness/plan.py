@@ -1,4 +1,4 @@
-"""model x split x precision x device x threads -> cells, each with a content hash; and the order in which they are measured."""
+"""model x split x precision x device x threads -> cells, each with a content hash; and the order of measuring."""
 
 from __future__ import annotations
 

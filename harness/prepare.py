@@ -122,12 +122,12 @@ def _knock(device: Device, runner: Sequence[str], receiver: Receiver, address: s
         picture = Path(folder) / "picture.safetensors"
         picture.write_bytes(encode_payload(Frame({}, {"pictures": _SMALLEST_PICTURE})))
         knock = Shipping(device.push(picture), address, receiver.token, cell="knock", round=0)
-    try:
-        run_head(device, runner, Job(shipping=knock), timeout_s=_KNOCK_S)
-    except RunnerError as exc:
-        if exc.code is None:
-            raise
-        return exc.code == RunnerCode.RECEIVER_REFUSED
+        try:
+            run_head(device, runner, Job(shipping=knock), timeout_s=_KNOCK_S)
+        except RunnerError as exc:
+            if exc.code not in (RunnerCode.RECEIVER_REFUSED, RunnerCode.RECEIVER_UNREACHABLE):
+                raise
+            return exc.code == RunnerCode.RECEIVER_REFUSED
     return True
 
 

@@ -263,7 +263,9 @@ def _facts(experiment: Experiment) -> Iterable[Fact]:
     if (fit := experiment.link_fit) is not None:
         off = f"{fit.median_error:.0%} off in the median, {fit.worst_error:.0%} at worst"
         rate = f"{fit.link.rate_bytes_per_s * 8 / 1e6:,.0f} Mbit/s"
-        yield Fact("Link, as a model", f"{milliseconds(1000 * fit.link.rtt_s)} ms + bytes at {rate}", f"{off}{emulated}")
+        yield Fact(
+            "Link, as a model", f"{milliseconds(1000 * fit.link.rtt_s)} ms + bytes at {rate}", f"{off}{emulated}"
+        )
     fastest = min(cuts, key=lambda row: row.number("end_to_end_p50_ms") or float("inf"), default=Row({}))
     if (quickest := fastest.number("end_to_end_p50_ms")) is not None:
         sent = reference.number("end_to_end_p50_ms")

@@ -47,7 +47,9 @@ _COLUMNS = (
     _Column("kB", lambda row: kilobytes(row.number("wire_bytes")), "wire_bytes"),
     _Column("transfer\nms", lambda row: milliseconds(row.number("transfer_p50_ms")), "transfer_p50_ms"),
     _Column("end to\nend ms", lambda row: milliseconds(row.number("end_to_end_p50_ms")), "end_to_end_p50_ms"),
-    _Column("modelled\nend ms", lambda row: milliseconds(row.number("modelled_end_to_end_ms")), "modelled_end_to_end_ms"),
+    _Column(
+        "modelled\nend ms", lambda row: milliseconds(row.number("modelled_end_to_end_ms")), "modelled_end_to_end_ms"
+    ),
     _Column("PSNR\ndB", lambda row: decibel(row.number("psnr_db")), "psnr_db"),
     _Column("worst\ndB", lambda row: decibel(row.number("psnr_worst_db")), "psnr_worst_db"),
     _Column("SSIM", lambda row: similarity(row.number("ssim")), "ssim"),
@@ -129,7 +131,9 @@ def _caption(experiment: Experiment, series: Series) -> Iterable[Text]:
         yield Text(EMULATED, style="bold red")
     modelled = next((text for row in series.rows if (text := row.text("modelled_link"))), "")
     if modelled:
-        yield Text(f"modelled: measured end to end, its transfer replaced by that of a link of {modelled}.", style="italic")
+        yield Text(
+            f"modelled: measured end to end, its transfer replaced by that of a link of {modelled}.", style="italic"
+        )
     if (fit := experiment.link_fit) is not None:
         yield Text(f"{fit}.", style="italic")
     floor = next((value for row in series.rows if (value := row.number("floor_psnr_db")) is not None), None)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import secrets
-import shlex
 import shutil
 import socket
 import time
@@ -17,9 +15,17 @@ from typing import BinaryIO
 
 import adbutils
 
-from device_runner.devices.adb_errors import FOREIGN, NOT_ATTACHED, SILENT, STATES, device_error, meaning_of_words
-from device_runner.devices.adb_errors import OFFLINE as IS_OFFLINE
-from device_runner.devices.adb_shell import STDIN_BYTES, Conversation, pieces, until
+from device_runner.devices.adb_errors import (
+    FOREIGN,
+    NOT_ATTACHED,
+    SILENT,
+    STATES,
+    UNREACHABLE,
+    Meaning,
+    device_error,
+    meaning_of_words,
+)
+from device_runner.devices.adb_shell import STDIN_BYTES, Conversation, TimeOverError, pieces, request, until
 from device_runner.devices.base import Completed
 from device_runner.devices.remote import RemoteDevice
 from device_runner.errors import DeviceError, TransferError, UsageError
@@ -27,24 +33,16 @@ from device_runner.files import file_sha256
 
 _ROOT = "/data/local/tmp/splitbench"
 _LOOPBACK = "127.0.0.1"
+_MOST_REQUEST_BYTES = 0xFFFF
 
 # A transfer in which nothing moves for so long is given up; flash memory pauses for seconds.
 _STALL_S = 60.0
 _END_S = 5.0
-_MOST_REQUEST_BYTES = 0xFFFF
-
-# The first line tells which processes to end when the time is over; what the trap prints tells a command that cannot be
-# started from one that ends with the same status.
-_NOT_STARTED = b"splitbench: not started"
-_START = f"echo $$; trap 'echo {_NOT_STARTED.decode()} >&2' EXIT; exec "
-_CANNOT_EXECUTE = 126
-_END_ALL = 'kill -KILL -- "-$1" 2>/dev/null || kill -KILL "$1"'
+_END = 'kill -KILL -- "-$1" 2>/dev/null || kill -KILL "$1"'
 
 # Prints the hash of what came in and the length of what was written, and leaves nothing that is not whole, also where
 # the connection was cut: that ends the input, and Android hangs up on the shell.
-_TAKE = (
-    'trap "" HUP; tee "$1" | sha256sum; size=$(($(wc -c <"$1"))); [ "$size" = "$2" ] || rm -f "$1"; echo "$size"'
-)
+_TAKE = 'trap "" HUP; tee "$1" | sha256sum; size=$(($(wc -c <"$1"))); [ "$size" = "$2" ] || rm -f "$1"; echo "$size"'
 _GIVE = 'sha256sum <"$1" && exec cat "$1"'
 
 _MACHINE = "aarch64"
@@ -63,10 +61,12 @@ class Adb(RemoteDevice):
     Attributes:
         tunnel_link: says "usb" where the phone hangs on a cable, else "tcp"; known for certain once it is connected.
         answer_s: how long the adb server, or the phone before a command starts, may be silent.
+        connect_s: how long the adb server may take to connect to IP:PORT; it gives up by itself after 10 s.
     """
 
     direct_link = "direct"
     answer_s: float = 20.0
+    connect_s: float = 30.0
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
@@ -77,7 +77,7 @@ class Adb(RemoteDevice):
         self.tunnel_link = f"adb reverse ({'tcp' if self._network else 'usb'})"
         self._client = adbutils.AdbClient(socket_timeout=self.answer_s)
         self._connected = ""
-        self._tunnels: dict[int, str] = {}
+        self._tunnels: dict[int, int] = {}
 
     @classmethod
     def discover(cls) -> list[str]:
@@ -95,15 +95,226 @@ class Adb(RemoteDevice):
 
     def call(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> Completed:
         """Run a command to its end; its arguments arrive as they are."""
-        command = Conversation(pieces(stdin))
+        talk = Conversation(pieces(stdin))
         try:
-            self._converse(argv, command, until(time.monotonic() + timeout_s))
-        except TimeoutError as exc:
-            pid, told, _ = bytes(command.stdout).partition(b"\n")
-            if not told:
-                self._forget()
-                raise device_error(SILENT, name=self.name) from exc
-            self._end(pid.decode())
+            return self._converse(argv, talk, until(time.monotonic() + timeout_s))
+        except TimeOverError as exc:
+            if not talk.process:
+                raise self._lost(SILENT) from exc
             what = f"{Path(argv[0]).name} did not end within {timeout_s:g} s"
             raise DeviceError(f"{self.name}: {what}", remedy="use fewer iterations, or look at the device") from exc
-        return _completed(self.name, argv, command)
+
+    def put(self, local: Path, remote: str) -> None:
+        """Copy one file there; what arrived is compared by hash and length.
+
+        Through the shell, not adb's own copying: the device hashes while it writes, and says why it cannot.
+        """
+        size, digest = local.stat().st_size, hashlib.sha256()
+        with local.open("rb") as file:
+            argv = ["sh", "-c", _TAKE, "sh", remote, str(size)]
+            talk = Conversation(_read(file, digest.update))
+            done = self._transfer(argv, talk, f" while {local.name} was sent")
+        told = done.stdout.decode(errors="replace").split()
+        arrived = int(told[-1]) if told and told[-1].isdigit() else 0
+        if arrived != size or done.stderr:
+            raise TransferError(
+                f"{self.name}: {local.name}: {arrived} of {size} bytes arrived: {talk.said()}",
+                remedy=f"see that {remote.rpartition('/')[0]} can be written, and free {size - arrived} bytes there",
+            )
+        if told[0] != digest.hexdigest():
+            raise TransferError(f"{self.name}: {local.name} arrived damaged", remedy="run again")
+
+    def get(self, remote: str, local: Path) -> None:
+        """Fetch one file; what arrived is compared by hash, and `local` is whole or untouched."""
+        partial = local.with_name(f".{local.name}.{secrets.token_hex(4)}.part")
+        try:
+            with partial.open("wb") as file:
+                arriving = _Arriving(file)
+                talk = Conversation(on_stdout=arriving.take)
+                done = self._transfer(["sh", "-c", _GIVE, "sh", remote], talk, f" while {remote} was fetched")
+            if done.status != 0:
+                raise TransferError(f"{self.name}: {remote} cannot be fetched: {talk.said()}", remedy="run again")
+            if arriving.sha256 != file_sha256(partial):
+                raise TransferError(f"{self.name}: {remote} arrived damaged, or changed meanwhile", remedy="run again")
+            partial.replace(local)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def open_tunnel(self, port: int) -> str:
+        """Let a port of the device's own choice on its loopback lead to this workstation's `port` (adb reverse).
+
+        A lost connection closes it; the next call opens it anew.
+        """
+        serial = self._ready()
+        if port not in self._tunnels:
+            with self._opened(serial, f"reverse:forward:tcp:0;tcp:{port}".encode()) as connection:
+                connection.check_okay()  # the first one was for the request
+                self._tunnels[port] = int(connection.read_string_block())
+        return f"{_LOOPBACK}:{self._tunnels[port]}"
+
+    def workstation_address(self) -> str | None:
+        """The address of this workstation that leads to the device's IP address; None where that is not known."""
+        if not self._network:
+            return None
+        host, port = self._network[1], int(self._network[2])
+        with self._translated():
+            family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+            with socket.socket(family, kind) as probe:
+                probe.connect(address)  # sends nothing
+                return str(probe.getsockname()[0])
+
+    def close(self) -> None:
+        """Close the tunnels. The adb server keeps the device attached, as it does for `adb connect`."""
+        super().close()
+        for port in self._tunnels.values():
+            with (
+                contextlib.suppress(DeviceError),  # lost with the device
+                self._opened(self._connected, f"reverse:killforward:tcp:{port}".encode(), timeout_s=_END_S),
+            ):
+                pass
+        self._forget()
+
+    def _ready(self) -> str:
+        """The serial of the device, which is there and will do. What was there before it was lost counts no more."""
+        if not self._connected:
+            with self._translated():
+                serial = self._attach()
+            self._greet(serial)
+            self._connected = serial
+        return self._connected
+
+    def _attach(self) -> str:
+        if self._network:
+            self._connect_network()
+        states = {info.serial: info.state for info in self._client.list()}
+        serial = self._serial or self._only(states)
+        if serial not in states:
+            attached = f"attached: {', '.join(states)}" if states else "nothing is"
+            raise device_error(NOT_ATTACHED, name=self.name, said=attached)
+        if states[serial] != "device":
+            unknown = Meaning("adb says '{said}' of it", "see: adb devices -l")
+            raise device_error(STATES.get(states[serial], unknown), name=self.name, said=states[serial])
+        if not self._network:
+            on_cable = self._client.device(serial).get_devpath().startswith("usb:")
+            self.tunnel_link = f"adb reverse ({'usb' if on_cable else 'tcp'})"
+        return serial
+
+    def _only(self, states: dict[str, str]) -> str:
+        if len(states) > 1:
+            listed = ", ".join(f"adb:{serial}" for serial in states)
+            raise UsageError(f"{len(states)} devices are attached to adb", remedy=f"name one: {listed}")
+        return next(iter(states), "")
+
+    def _connect_network(self) -> None:
+        """`adb connect`: what counts is what it says. One that it holds for connected may be long gone."""
+        said = self._client.connect(self._serial, timeout=self.connect_s)
+        if said.startswith("already connected") and self._state() == "offline":
+            self._client.disconnect(self._serial)
+            said = self._client.connect(self._serial, timeout=self.connect_s)
+        if not said.startswith(("connected to", "already connected to")):
+            raise device_error(meaning_of_words(said) or UNREACHABLE, name=self.name, said=said)
+
+    def _state(self) -> str:
+        return next((info.state for info in self._client.list() if info.serial == self._serial), "")
+
+    def _greet(self, serial: str) -> None:
+        """Make sure that it is a device that there is a bundle for."""
+        talk = Conversation()
+        try:
+            with self._opened(serial, request(["uname", "-m"])) as connection:
+                talk.hold(connection.conn, until(time.monotonic() + self.answer_s))
+        except TimeOverError as exc:
+            raise self._lost(SILENT) from exc
+        machine = talk.stdout.decode(errors="replace").strip()
+        if machine != _MACHINE:
+            remedy = _OTHER_MACHINES.get(machine, "use a device with a 64-bit ARM processor")
+            raise DeviceError(f"{self.name}: its processor is '{machine}', not {_MACHINE}", remedy=remedy)
+
+    def _transfer(self, argv: Sequence[str], talk: Conversation, during: str) -> Completed:
+        try:
+            return self._converse(argv, talk, lambda: _STALL_S, during=during)
+        except TimeOverError as exc:
+            raise self._lost(SILENT, during=during) from exc
+
+    def _converse(
+        self, argv: Sequence[str], talk: Conversation, time_left: Callable[[], float], *, during: str = ""
+    ) -> Completed:
+        """Run a command; raises TimeOverError after it was ended, with all that it started."""
+        serial = self._ready()
+        try:
+            with self._opened(serial, request(argv), during=during) as connection:
+                talk.hold(connection.conn, time_left)
+        except TimeOverError:
+            self._end(serial, talk.process)
+            raise
+        if talk.why_not_started is not None:
+            what = f"{argv[0]} cannot be started: {talk.why_not_started}"
+            raise DeviceError(f"{self.name}: {what}", remedy="see bench devices")
+        return Completed(talk.status or 0, bytes(talk.stdout), bytes(talk.stderr))
+
+    def _end(self, serial: str, process: str) -> None:
+        """End a process group. Where even that gets no answer, the device is lost, and with it the processes."""
+        if not process:
+            return
+        with (
+            contextlib.suppress(DeviceError, TimeOverError),
+            self._opened(serial, request(["sh", "-c", _END, "sh", process]), timeout_s=_END_S) as connection,
+        ):
+            Conversation().hold(connection.conn, until(time.monotonic() + _END_S))
+
+    @contextlib.contextmanager
+    def _opened(
+        self, serial: str, wanted: bytes, *, timeout_s: float | None = None, during: str = ""
+    ) -> Iterator[adbutils.AdbConnection]:
+        """A connection on which the device has accepted a request."""
+        if len(wanted) > _MOST_REQUEST_BYTES or b"\0" in wanted:
+            raise ValueError("adb carries at most 65,535 bytes of a command, and none of them may be 0")
+        with self._translated(during):
+            connection = self._client.make_connection(timeout=timeout_s)
+            with contextlib.closing(connection.conn):  # its own close takes 10 ms
+                connection.send_command(f"host:transport:{serial}")
+                connection.check_okay()
+                connection.conn.sendall(b"%04x" % len(wanted) + wanted)
+                connection.check_okay()
+                yield connection
+
+    @contextlib.contextmanager
+    def _translated(self, during: str = "") -> Iterator[None]:
+        try:
+            yield
+        except FOREIGN as exc:
+            self._forget()
+            raise device_error(exc, name=self.name, during=during) from exc
+
+    def _lost(self, meaning: Meaning, *, during: str = "") -> DeviceError:
+        self._forget()
+        return device_error(meaning, name=self.name, during=during)
+
+    def _forget(self) -> None:
+        self._connected = ""
+        self._tunnels.clear()
+        self._there.clear()
+
+
+class _Arriving:
+    """Takes what `_GIVE` prints: a line with the hash, then the file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.sha256 = ""
+        self._file = file
+        self._line = b""
+
+    def take(self, data: bytes) -> None:
+        if not self.sha256:
+            self._line += data
+            line, end, data = self._line.partition(b"\n")
+            if not end:
+                return
+            self.sha256 = line.decode(errors="replace").partition(" ")[0]
+        self._file.write(data)
+
+
+def _read(file: BinaryIO, on_piece: Callable[[bytes], object]) -> Iterator[bytes]:
+    while piece := file.read(STDIN_BYTES):
+        on_piece(piece)
+        yield piece

@@ -1,10 +1,11 @@
-"""What an exception of adbutils, the words of the adb server or a device's state mean to the user, and what to do about it.
+"""What adbutils' exceptions, the adb server's words and a device's state mean to the user, and what to do about it.
 
-One table. The server's words win, then an exception's class before its bases.
+One table. The server's words win, then an error number, then an exception's class before its bases.
 """
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -26,15 +27,22 @@ _REPLUG = "look at its cable and its screen, then run again: what is finished is
 _SERVER = "start adb anew: adb kill-server && adb start-server"
 _SEE_DEVICES = "see what adb itself says: adb devices -l"
 
-OFFLINE = Meaning("it is offline", "unplug it and plug it in again (over Wi-Fi: adb disconnect), or: adb reconnect offline")
+OFFLINE = Meaning(
+    "it is offline", "unplug it and plug it in again (over Wi-Fi: adb disconnect), or: adb reconnect offline"
+)
 UNAUTHORIZED = Meaning(
     "it does not know this workstation (unauthorized)",
-    "unlock the phone and accept the dialog 'Allow USB debugging?'; if none shows: adb kill-server, then plug it in again",
+    "unlock the phone and accept the dialog 'Allow USB debugging?'; none shows: adb kill-server, then plug it in again",
 )
 NOT_ATTACHED = Meaning(
-    "it is not attached", "plug it in and switch USB debugging on (Settings, Developer options); see: adb devices"
+    "it is not attached ({said})",
+    "plug it in and switch USB debugging on (Settings, Developer options); see: adb devices",
 )
 SILENT = Meaning("it does not answer", _REPLUG)
+UNREACHABLE = Meaning(
+    "adb cannot reach it ({said})",
+    "switch Wireless debugging on (Settings, Developer options), take the port shown there, and stay in its network",
+)
 LOST = Meaning("the connection was lost", _REPLUG)
 _NO_PERMISSION = Meaning(
     "this user may not use its USB port",
@@ -67,11 +75,6 @@ WORDS: Mapping[str, Meaning] = MappingProxyType(
         "no permissions": _NO_PERMISSION,
         "not found": NOT_ATTACHED,
         "no devices": NOT_ATTACHED,
-        "failed to connect": Meaning(
-            "adb cannot reach it ({said})",
-            "switch Wireless debugging on (Settings, Developer options), take the port shown there, and stay in its network",
-        ),
-        "unable to connect": Meaning("adb cannot reach it ({said})", "correct the address: adb:IP:PORT"),
         "resolve host": Meaning("adb does not find its name ({said})", "use its IP address: adb:IP:PORT"),
         "no adb exe": Meaning("adb is missing", "apt-get install adb"),
         "unknown data: b''": LOST,
@@ -79,6 +82,10 @@ WORDS: Mapping[str, Meaning] = MappingProxyType(
         "closed": Meaning("it refused the request, or was lost just now", _REPLUG),
         "cannot bind": Meaning("it opens no way back ({said})", "use --way-back direct"),
     }
+)
+
+NUMBERS: Mapping[int, Meaning] = MappingProxyType(
+    {errno.ENOSPC: Meaning("this workstation's disk is full", "free space here")}
 )
 
 CLASSES: Mapping[type[Exception], Meaning] = MappingProxyType(
@@ -117,7 +124,8 @@ def device_error(cause: Exception | Meaning, *, name: str, said: str = "", durin
 def meaning_of(exc: Exception) -> Meaning:
     """The entry for an exception."""
     in_words = meaning_of_words(str(exc)) if isinstance(exc, AdbError) else None
-    return in_words or next(CLASSES[kind] for kind in type(exc).__mro__ if kind in CLASSES)
+    by_number = NUMBERS.get(exc.errno or 0) if isinstance(exc, OSError) else None
+    return in_words or by_number or next(CLASSES[kind] for kind in type(exc).__mro__ if kind in CLASSES)
 
 
 def meaning_of_words(said: str) -> Meaning | None:

@@ -1,15 +1,17 @@
-"""The shell protocol of Android (version 2), spoken over a connection that adb has opened: packets of kind, length, data.
+"""A command on Android, through its shell protocol (version 2): packets of kind, length, data over what adb has opened.
 
-adbutils speaks it too, but gives the command no input, and waits for the end of each read instead of the whole command's.
+adbutils speaks it too, but gives the command no input, and limits the time of each read instead of the whole command's.
 """
 
 from __future__ import annotations
 
+import os
 import select
+import shlex
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 _STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
@@ -17,6 +19,20 @@ _PACKET = struct.Struct("<BI")
 _READ_BYTES = 2**18
 STDIN_BYTES = 2**16
 """As much input goes into one packet."""
+
+# What the trap prints tells a command that cannot be started from one that ends with the same status; Android's shell
+# also springs it after a command of its own ("exec test").
+_NOT_STARTED = b"splitbench: not started\n"
+_START = f"echo $$; trap 'case $? in 126|127) echo {_NOT_STARTED.decode().strip()} >&2; esac' EXIT; exec "
+
+
+class TimeOverError(Exception):
+    """A command has not ended, or nothing has moved, for as long as was allowed."""
+
+
+def request(argv: Sequence[str]) -> bytes:
+    """What the adb server is asked for: the command, after a line that tells which processes to end if need be."""
+    return b"shell,v2,raw:" + _START.encode() + os.fsencode(shlex.join(argv))
 
 
 @dataclass
@@ -28,11 +44,13 @@ class Conversation:
         on_stdout: takes the standard output as it comes; by default it is kept in `stdout`.
 
     Attributes:
+        process: the number of the command's process, and of the group of all that it starts; empty before it starts.
         status: the exit status; None while it runs.
     """
 
-    stdin: Iterator[bytes] = iter(())
-    on_stdout: Callable[[bytes], None] | None = None
+    stdin: Iterator[bytes] = field(default_factory=lambda: iter(()))
+    on_stdout: Callable[[bytes], object] | None = None
+    process: str = ""
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
     status: int | None = None
@@ -41,15 +59,15 @@ class Conversation:
         """Send the input and take everything in, both at once, until the command has ended.
 
         Args:
-            connection: "shell,v2,raw:..." has been accepted on it.
-            time_left: the seconds that may pass until something moves next; it is asked before each wait.
+            connection: `request` has been accepted on it.
+            time_left: for how many seconds nothing may move; asked before each wait.
 
         Raises:
-            TimeoutError: no time is left.
+            TimeOverError: no time is left.
             EOFError, ConnectionError: the connection was lost.
         """
         outgoing = self._packets()
-        pending = memoryview(next(outgoing, b""))
+        pending = memoryview(next(outgoing))
         incoming = bytearray()
         connection.setblocking(False)
         while self.status is None:
@@ -61,6 +79,18 @@ class Conversation:
                     pending = pending[connection.send(pending) :] or memoryview(next(outgoing, b""))
                 except BrokenPipeError:
                     pending = memoryview(b"")  # nobody reads on; why, is still to be read
+
+    @property
+    def why_not_started(self) -> str | None:
+        """Why the command could not be started; None where it was."""
+        if not self.stderr.endswith(_NOT_STARTED):
+            return None
+        return self.said(but=_NOT_STARTED).rpartition(": ")[2]
+
+    def said(self, but: bytes = b"") -> str:
+        """The first line of what the command complained of."""
+        lines = self.stderr.removesuffix(but).decode(errors="replace").strip().splitlines()
+        return lines[0] if lines else f"status {self.status}"
 
     def _packets(self) -> Iterator[bytes]:
         for piece in self.stdin:
@@ -83,11 +113,21 @@ class Conversation:
 
     def _take_packet(self, kind: int, content: bytes) -> None:
         if kind == _STDOUT:
-            (self.on_stdout or self.stdout.extend)(content)
+            self._take_stdout(content)
         elif kind == _STDERR:
             self.stderr += content
         elif kind == _EXIT:
             self.status = content[0]
+
+    def _take_stdout(self, content: bytes) -> None:
+        if not self.process:
+            self.stdout += content
+            first, end, content = bytes(self.stdout).partition(b"\n")
+            if not end:
+                return
+            self.process = first.decode(errors="replace")
+            self.stdout.clear()
+        (self.on_stdout or self.stdout.extend)(content)
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
@@ -105,6 +145,6 @@ def _wait(connection: socket.socket, *, to_write: bool, timeout_s: float) -> tup
     poll.register(connection, select.POLLIN | (select.POLLOUT if to_write else 0))
     events = poll.poll(timeout_s * 1000) if timeout_s > 0 else []
     if not events:
-        raise TimeoutError
+        raise TimeOverError
     found = events[0][1]
     return bool(found & (select.POLLIN | select.POLLHUP | select.POLLERR)), bool(found & select.POLLOUT)

@@ -50,10 +50,11 @@ class DeviceFacts:
 class Device(ABC):
     """A machine that heads run on. Subclass it in a file of its own and name it in `DEVICES`.
 
-    You write the abstract verbs below; a device that files must be copied to subclasses `RemoteDevice` (remote.py), which
-    has some of them. Making an instance reads the address and touches nothing; the first verb connects, and a lost
-    connection is a DeviceError whose next verb connects anew. Paths on the device are plain strings; what is pushed
-    arrives equal or not at all. Every verb raises DeviceError, with a remedy, where the device cannot be used or was lost.
+    You write the abstract verbs below; a device that files must be copied to subclasses `RemoteDevice` (remote.py),
+    which has some of them. Making an instance reads the address and touches nothing; the first verb connects, and a
+    lost connection is a DeviceError whose next verb connects anew. Paths on the device are plain strings; what is
+    pushed arrives equal or not at all. Every verb raises DeviceError, with a remedy, where the device cannot be used
+    or was lost.
 
     Attributes:
         target: the bundle target that this device runs ("host", "arm64").
@@ -63,7 +64,7 @@ class Device(ABC):
 
     target: ClassVar[str]
     direct_link: ClassVar[str]
-    tunnel_link: ClassVar[str] = ""
+    tunnel_link: str = ""
 
     def __init__(self, address: str) -> None:
         self.name = address
@@ -71,7 +72,9 @@ class Device(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @classmethod

@@ -19,7 +19,11 @@ _RESERVE_BYTES = 8 * 2**20
 # A bundle, and some heads.
 _LEAST_BYTES = 64 * 2**20
 _TRY_PROGRAM = """
-mkdir -p "$1" && f="$1/.try.$$" && printf '#!/bin/sh\\nexit 0\\n' >"$f" && chmod 700 "$f" && "$f"; s=$?; rm -f "$f"; exit $s
+f="$1/.try.$$"
+mkdir -p "$1" && printf '#!/bin/sh\\nexit 0\\n' >"$f" && chmod 700 "$f" && "$f"
+s=$?
+rm -f "$f"
+exit $s
 """
 
 
@@ -73,7 +77,7 @@ class RemoteDevice(Device):
         return remote
 
     def deploy(self, bundle: Bundle) -> tuple[str, ...]:
-        """Unpack the bundle on the device, unless it is there; returns how a command line that runs head_runner begins."""
+        """Unpack the bundle on the device, unless it is there; returns how a command line that runs it begins."""
         folder = f"{self.root()}/bundles/{bundle.sha256}"
         if not self._exists(folder):
             archive = f"{folder}.tar.gz"
@@ -135,4 +139,3 @@ class RemoteDevice(Device):
                 f"{self.name}: the bundle cannot be unpacked: {said[-1] if said else f'status {done.status}'}",
                 remedy="free space on the device, or bench devices --clean",
             )
-

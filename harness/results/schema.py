@@ -11,7 +11,7 @@ from device_runner.devices.probe import DeviceState
 from device_runner.runner import RunnerReport
 
 SCHEMA_VERSION = 2
-# 2: threads became several, devices are entries of their own, cells gained affinity, rounds the device's state; 1: first
+# 2: threads became several, devices are entries, cells gained affinity, rounds the device's state; 1: first
 
 
 class RunConfig(BaseModel):
@@ -186,7 +186,9 @@ ROUNDS = (
     Column("peak_rss_bytes", pa.int64(), "largest memory of the runner's process", "failed"),
     Column("timer_resolution_ns", pa.int64(), "smallest step of the device's clock", "failed"),
     Column("overhead_ns", pa.int64(), "what the runner's own loop adds to each sample", "failed"),
-    Column("energy_mj", pa.float64(), "energy of one head, measured in a loop of its own", "the device does not tell it"),
+    Column(
+        "energy_mj", pa.float64(), "energy of one head, measured in a loop of its own", "the device does not tell it"
+    ),
     *(
         Column(f"{name}_{when}", kind, f"{meaning}, {when} the cell", "the device does not tell it")
         for when in ("before", "after")
@@ -254,11 +256,17 @@ SUMMARY = (
     Column("tail_p50_ms", pa.float64(), "median from `received` to `answer`", "not measured"),
     Column("end_to_end_p50_ms", pa.float64(), "median from picture in to `answer`", "not measured"),
     Column("modelled_link", pa.string(), "the link that the next two columns are modelled for", "none was asked for"),
-    Column("modelled_transfer_ms", pa.float64(), "round trip + bytes at the modelled link's rate", "none was asked for"),
-    Column("modelled_end_to_end_ms", pa.float64(), "end to end with that in place of the measured transfer", "likewise"),
+    Column(
+        "modelled_transfer_ms", pa.float64(), "round trip + bytes at the modelled link's rate", "none was asked for"
+    ),
+    Column(
+        "modelled_end_to_end_ms", pa.float64(), "end to end with that in place of the measured transfer", "likewise"
+    ),
     Column("energy_mj", pa.float64(), "energy of one head", "the device does not tell it"),
     Column("temperature_c", pa.float64(), "highest before or after a round", "the device does not tell it"),
-    Column("throttled", pa.bool_(), "was the device throttled before or after any round?", "the device does not tell it"),
+    Column(
+        "throttled", pa.bool_(), "was the device throttled before or after any round?", "the device does not tell it"
+    ),
     Column("unstable", pa.bool_(), "medians of the rounds differ by more than 10 %", "fewer than 2 rounds"),
     Column("verified", pa.bool_(), "did the head's output match before timing began?", "split 0, or not measured"),
     Column("max_abs_err", pa.float64(), "largest error against the expected activation (int8: in steps)", "split 0"),

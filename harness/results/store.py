@@ -211,7 +211,11 @@ def safe_name(text: str) -> str:
 def _read(path: Path, kind: type[Record], update: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Record:
     try:
         content = path.read_bytes()
-        return kind.model_validate(update(json.loads(content)), strict=False) if update else kind.model_validate_json(content)
+        return (
+            kind.model_validate(update(json.loads(content)), strict=False)
+            if update
+            else kind.model_validate_json(content)
+        )
     except FileNotFoundError as exc:
         raise ResultsError(f"{path} is missing", remedy="name the folder of a run") from exc
     except ValidationError as exc:

@@ -78,7 +78,7 @@ class DeviceContract:
 
     @pytest.mark.parametrize("way_back", ["direct", "tunnel"])
     def test_activations_come_back(self, device: Device, tmp_path: Path, way_back: str) -> None:
-        """The deployed runner ships a picture to a receiver that refuses it: so it was reached, and its reason came back."""
+        """The deployed runner ships a picture to a receiver that refuses it: its reason came back."""
         host = device.workstation_address()
         if (way_back == "direct" and host is None) or (way_back == "tunnel" and not device.tunnel_link):
             pytest.skip(f"this kind of device has no {way_back} way back")

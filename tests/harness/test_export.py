@@ -20,11 +20,12 @@ from safetensors.numpy import load_file
 
 from device_runner.bundle import Bundle
 from device_runner.devices.local import Local
+from device_runner.files import file_sha256
 from device_runner.frames import Frame, encode_payload
 from device_runner.runner import Job, RunnerReport, run_head
 from harness.errors import ExportError
 from harness.export import ExportSettings, Precision, export_heads, head_folder
-from harness.manifest import Head, file_sha256, read_head
+from harness.manifest import Head, read_head
 from harness.models import load_model
 from harness.pictures import Pictures
 from harness.quantize import QuantizedNetwork

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from device_runner.files import file_sha256
 from harness.errors import ExportError
-from harness.manifest import Manifest, file_sha256, read_head
+from harness.manifest import Manifest, read_head
 
 PROGRAM = b"a program"
 

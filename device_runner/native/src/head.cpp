@@ -214,7 +214,11 @@ class ModuleHead final : public Head {
 
 Result<int> set_threads(int threads) {
   auto* pool = executorch::extension::threadpool::get_threadpool();
-  if (pool == nullptr || !pool->_unsafe_reset_threadpool(static_cast<std::uint32_t>(threads))) {
+  if (pool == nullptr) {
+    return Failure{Code::kExecutionFailed, "the processor's cores cannot be told",
+                   "let /proc/cpuinfo and /sys/devices/system/cpu/{possible,present} be read"};
+  }
+  if (!pool->_unsafe_reset_threadpool(static_cast<std::uint32_t>(threads))) {
     return Failure{Code::kExecutionFailed, "no pool of " + std::to_string(threads) + " threads could be had",
                    "ask for fewer threads"};
   }

@@ -21,8 +21,8 @@ constexpr int kEnoughRuns = 3;
 constexpr auto kPeriod = std::chrono::milliseconds(50);
 constexpr double kPicowattsPerMilliwatt = 1e9;
 
-// Reads the whole number in a file: 0, or what errno would be (EINVAL for anything but a number). Nothing here may throw
-// or allocate: it runs on a thread of its own, while a head runs.
+// Reads the whole number in a file: 0, or what errno would be (EINVAL for anything but a number). Neither throws nor
+// allocates: it is called on a thread of its own, while a head runs.
 int read_number(const char* path, double& number) {
   const int descriptor = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) {

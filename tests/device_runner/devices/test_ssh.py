@@ -197,8 +197,8 @@ class TestConnecting:
         key = own_pi.client / ".ssh" / "id_ed25519"
         key.rename(key.with_name("another"))
         (own_pi.client / ".ssh" / "config").write_text(
-            f"Host desk\nHostName 127.0.0.1\nPort {own_pi.port}\nUser pi\nIdentityFile ~/.ssh/another\n"
-            f"Host cellar\nHostName 127.0.0.1\nPort {own_pi.port}\nUser pi\nIdentityFile ~/.ssh/another\nProxyJump desk\n"
+            f"Host desk cellar\nHostName 127.0.0.1\nPort {own_pi.port}\nUser pi\nIdentityFile ~/.ssh/another\n"
+            "Host cellar\nProxyJump desk\n"
         )
         with Ssh("ssh://desk") as desk, Ssh("ssh://cellar") as cellar:
             assert desk.root() == cellar.root()
@@ -265,7 +265,7 @@ class TestCommands:
     def test_a_status_of_127_is_a_result(self, device: Ssh) -> None:
         assert device.call(["sh", "-c", "exit 127"], timeout_s=20).status == 127
 
-    @pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "/etc/passwd", "/tmp", ""])
+    @pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "/etc/passwd", "/etc", ""])
     def test_what_cannot_be_started_says_why(self, plain_pi: Pi, awkward_pi: Pi, program: str) -> None:
         for address, home in ((plain_pi.address, plain_pi), (awkward_pi.address, awkward_pi)):
             os.environ["HOME"] = str(home.client)

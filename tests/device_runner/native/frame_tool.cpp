@@ -148,7 +148,10 @@ Result<std::string> answer(const std::string& command, int count, char** argumen
     return checksum(arguments[2]);
   }
   if (command == "send" && (count == 4 || count == 6)) {
-    const auto shape = count == 6 ? std::optional(LinkShape{std::atof(arguments[4]), std::atoll(arguments[5])}) : std::nullopt;
+    std::optional<LinkShape> shape;
+    if (count == 6) {
+      shape = LinkShape{std::atof(arguments[4]), std::atoll(arguments[5])};
+    }
     return send(arguments[2], arguments[3], shape);
   }
   if (command == "write" && count == 4) {

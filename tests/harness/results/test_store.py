@@ -20,6 +20,7 @@ from harness.results.schema import (
     ROUNDS,
     SAMPLES,
     SCHEMA_VERSION,
+    DeviceEntry,
     LeakageRecord,
     RoundRecord,
     RunConfig,
@@ -48,6 +49,7 @@ FILE = RunFile(
     held_out=("000-cat", "001-cup"),
     held_out_sources=("cat", "cup"),
     notices=(),
+    devices=(DeviceEntry(address="local", label="local", link="loopback"),),
     cells=(),
 )
 REPORT = RunnerReport(

@@ -1,14 +1,14 @@
-"""The phone itself: `python -m tests.parts.adbd ROOT STORAGE_BYTES`, as root, in mount and process namespaces of its own.
+"""The phone itself: `python -m tests.parts.adbd ROOT STORAGE_BYTES`, as root, in namespaces of its own.
 
-Prints its port, then reads one line of conditions after another and answers each with an empty line. It ends with its
-standard input, and with it every process that it started.
+Prints its port, then reads one line of changes to its conditions after another and answers each with an empty line. It
+ends with its standard input, and with it every process that it started.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-import socket
 import sys
 from functools import partial
 from pathlib import Path
@@ -40,21 +40,31 @@ class Phone:
     """The phone's side of all connections."""
 
     def __init__(self) -> None:
+        self.port = 0
+        self._listener: asyncio.Server | None = None
         self._conditions = Conditions()
         self._transports: set[Transport] = set()
 
-    def change(self, line: bytes) -> None:
+    async def change(self, line: bytes) -> None:
         """New conditions hold for what is connected too; a phone that cannot be used any more loses its connections."""
-        vars(self._conditions).update(vars(Conditions.decode(line)))
+        vars(self._conditions).update(json.loads(line))
+        await self.follow_state()
+
+    async def follow_state(self) -> None:
+        """Listen, unless unplugged; always on the same port."""
+        if self._conditions.state == "unplugged":
+            if self._listener is not None:
+                self._listener.close()
+            self._listener = None
+        elif self._listener is None:
+            self._listener = await asyncio.start_server(self._connected, "127.0.0.1", self.port, limit=2 * MAX_PAYLOAD)
+            self.port = self._listener.sockets[0].getsockname()[1]
         if self._conditions.state not in ("device", "silent"):
             for transport in self._transports:
                 transport.abort()
 
-    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer an adb server until it is lost."""
-        if self._conditions.state == "unplugged":
-            writer.transport.abort()
-            return
         reverse = Reverse()
         transport = Transport(reader, writer, self._conditions, banner=_BANNER, serve=partial(_serve, reverse))
         self._transports.add(transport)
@@ -63,6 +73,7 @@ class Phone:
         finally:
             reverse.close()
             self._transports.discard(transport)
+            await self.follow_state()  # it may have been cut off for good
 
 
 async def _serve(reverse: Reverse, request: str, stream: Stream) -> None:
@@ -78,24 +89,18 @@ async def _serve(reverse: Reverse, request: str, stream: Stream) -> None:
         await reverse.serve(what, stream)
 
 
-async def _live(listener: socket.socket) -> None:
+async def _live() -> None:
     phone = Phone()
-    await asyncio.start_server(phone.connected, sock=listener, limit=2 * MAX_PAYLOAD)
+    await phone.follow_state()
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin.buffer)
-    print(listener.getsockname()[1], flush=True)  # noqa: T201 - read by whoever started the phone
+    print(phone.port, flush=True)  # noqa: T201 - read by whoever started the phone
     while line := await commands.readline():
-        phone.change(line)
+        await phone.change(line)
         print(flush=True)  # noqa: T201
     os._exit(0)  # in the middle of whatever it does; as the first process of its namespace it takes all others along
 
 
-def main() -> None:
-    """Bind the port, become the phone, and live until standard input ends."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    become_phone(Path(sys.argv[1]), storage_bytes=int(sys.argv[2]))
-    asyncio.run(_live(listener))
-
-
 if __name__ == "__main__":
-    main()
+    become_phone(Path(sys.argv[1]), storage_bytes=int(sys.argv[2]))
+    asyncio.run(_live())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -58,7 +57,7 @@ _LITTLE_KHZ, _BIG_KHZ = 1_804_800, 2_400_000
 
 
 def install_android(root: Path, *, machine: str = "aarch64") -> None:
-    """Write the system into an empty folder. What changes on a phone by itself is a plain file here, for tests to edit."""
+    """Write the system into an empty folder. What a phone changes by itself is a plain file here, for tests to edit."""
     root.chmod(0o755)
     cores = os.cpu_count() or 1
     _install_tools(root, machine)
@@ -121,7 +120,7 @@ def _cpuinfo(core: int, cores: int) -> str:
     part = "0xd0b" if _is_big(core, cores) else "0xd05"  # Cortex-A76, Cortex-A55
     return (
         f"processor\t: {core}\nBogoMIPS\t: 38.40\n"
-        "Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp\n"
+        "Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc asimddp\n"
         f"CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x3\nCPU part\t: {part}\nCPU revision\t: 0\n"
     )
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 State = Literal["device", "unauthorized", "offline", "silent", "unplugged"]
@@ -17,7 +16,7 @@ class Conditions:
 
     Attributes:
         state: "unauthorized": the dialog was not accepted; "offline": connects and never says who it is; "silent":
-            answers no request any more; "unplugged": nothing connects.
+            answers no request any more; "unplugged": nothing listens.
         cut_after_bytes: unplugs itself when this much more payload has come in.
         bytes_per_second: of both directions together.
     """
@@ -25,15 +24,6 @@ class Conditions:
     state: State = "device"
     cut_after_bytes: int | None = None
     bytes_per_second: float | None = None
-
-    def encode(self) -> bytes:
-        """One line."""
-        return json.dumps(asdict(self)).encode() + b"\n"
-
-    @classmethod
-    def decode(cls, line: bytes) -> Conditions:
-        """The reverse of `encode`."""
-        return cls(**json.loads(line))
 
 
 class Changes(TypedDict, total=False):

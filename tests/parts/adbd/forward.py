@@ -79,9 +79,7 @@ class Reverse:
         task.add_done_callback(self._connections.discard)
 
 
-async def _carry(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, local: str, transport: Transport
-) -> None:
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, local: str, transport: Transport) -> None:
     stream = await transport.open(local)
     if stream is None:
         writer.transport.abort()

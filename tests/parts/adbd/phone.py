@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from typing import Unpack
 
 from tests.parts.adbd.android import install_android
 from tests.parts.adbd.binfmt import ensure_arm64_programs_start
-from tests.parts.adbd.conditions import Changes, Conditions
+from tests.parts.adbd.conditions import Changes
 
 _REPOSITORY = Path(__file__).parents[3]
 _START_S = 10.0
@@ -50,7 +51,6 @@ class Phone:
 
     def __init__(self, process: subprocess.Popen[bytes], files: Path) -> None:
         self._process = process
-        self._conditions = Conditions()
         self.files = files
         self.port = int(self._answer() or 0)
         self.serial = f"127.0.0.1:{self.port}"
@@ -58,14 +58,13 @@ class Phone:
 
     def change(self, **changes: Unpack[Changes]) -> None:
         """Change what is wrong with the phone; it is so when this returns."""
-        vars(self._conditions).update(changes)
         assert self._process.stdin is not None
-        self._process.stdin.write(self._conditions.encode())
+        self._process.stdin.write(json.dumps(changes).encode() + b"\n")
         self._process.stdin.flush()
         self._answer()
 
     def heat_up(self, celsius: float, *, severity: int = 3) -> None:
-        """Let the CPU's zone show a temperature, and Android a thermal status (3: severe); the fastest cores are slowed."""
+        """Let the CPU show a temperature, and Android a thermal status (3: severe); the cores are slowed down."""
         (self.files / "sys/class/thermal/thermal_zone0/temp").write_text(f"{celsius * 1000:.0f}\n")
         service = self.files / "system/etc/dumpsys/thermalservice"
         service.write_text(re.sub(r"(?m)^Thermal Status: \d+$", f"Thermal Status: {severity}", service.read_text()))

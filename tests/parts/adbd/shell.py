@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import struct
@@ -88,9 +89,9 @@ async def _give(stdin: asyncio.StreamWriter, data: bytes) -> None:
 
 
 def _hang_up(process: asyncio.subprocess.Process) -> None:
-    """What Android does when its client goes away: the shell, and only the shell, gets SIGHUP."""
+    """What Android does when its client goes away: the input ends, and the shell, only the shell, gets SIGHUP."""
+    if process.stdin is not None:
+        process.stdin.close()
     if process.returncode is None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGHUP)
-        except ProcessLookupError:
-            pass

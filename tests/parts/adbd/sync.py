@@ -83,12 +83,12 @@ async def _stat(stream: Stream, path: str) -> None:
 
 async def _list(stream: Stream, path: str) -> None:
     try:
-        names = [".", "..", *os.listdir(path)]  # noqa: PTH208 - plain names, these two as well
+        names = [".", "..", *os.listdir(path)]  # noqa: PTH208 - names, as they are
     except OSError:
         names = []
     for name in names:
         encoded = os.fsencode(name)
-        await stream.write(b"DENT" + _words(os.lstat(os.path.join(path, name))) + _WORD.pack(len(encoded)) + encoded)
+        await stream.write(b"DENT" + _words(os.lstat(f"{path}/{name}")) + _WORD.pack(len(encoded)) + encoded)
     await stream.write(b"DONE" + bytes(16))
 
 

@@ -1,4 +1,4 @@
-"""Fixtures: Raspberry Pis, and the HOME of who connects to them. A test module names the ones it uses by importing them."""
+"""Fixtures: Raspberry Pis, and the HOME of who connects to them. A test module imports those that it uses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def the_plain_pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pi]:
 def the_awkward_pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pi]:
     """Another one: dash, a home folder whose name holds a space and a quote, no programs in /tmp."""
     options = "mode=1777,noexec"
-    with raspberry_pi(tmp_path_factory.mktemp("pi"), home="it's a pi", shell="/bin/dash", tmp_options=options) as pi:
+    with raspberry_pi(
+        tmp_path_factory.mktemp("pi"), home="it's a pi", login_shell="/bin/dash", tmp_options=options
+    ) as pi:
         yield pi
 
 

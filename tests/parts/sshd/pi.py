@@ -68,7 +68,7 @@ class Pi:
         sshd_config: read when it starts.
     """
 
-    def __init__(self, folder: Path, *, home: str, shell: str, home_bytes: int, tmp_options: str) -> None:
+    def __init__(self, folder: Path, *, home: str, login_shell: str, home_bytes: int, tmp_options: str) -> None:
         self._stage = folder / "pi"
         self._setup = [str(self._stage), str(home_bytes), tmp_options]
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,7 +82,7 @@ class Pi:
         self.zone = self._stage / "sys" / "class" / "thermal" / "thermal_zone0"
         self.port = _free_port()
         self.address = self.address_through(self.port)
-        self._furnish(shell)
+        self._furnish(login_shell)
         self.change_host_key()
         self._give_key()
         self.know(self.port)
@@ -161,14 +161,14 @@ class Pi:
         except OSError:
             return False
 
-    def _furnish(self, shell: str) -> None:
+    def _furnish(self, login_shell: str) -> None:
         last_core = (os.cpu_count() or 1) - 1
         files = {
             "sshd_config": _SSHD_CONFIG.format(port=self.port),
             "machine": "aarch64\n",
             "etc/passwd": (
                 "root:*:0:0:root:/root:/bin/sh\n"
-                f"pi:*:{_USER_ID}:{_USER_ID}::{self.home}:{shell}\n"
+                f"pi:*:{_USER_ID}:{_USER_ID}::{self.home}:{login_shell}\n"
                 "sshd:*:102:65534::/run/sshd:/usr/sbin/nologin\n"
             ),
             "etc/group": f"root:x:0:\npi:x:{_USER_ID}:\nnogroup:x:65534:\n",
@@ -199,21 +199,26 @@ class Pi:
 
 @contextlib.contextmanager
 def raspberry_pi(
-    folder: Path, *, home: str = "pi", shell: str = "/bin/bash", home_bytes: int = 0, tmp_options: str = "mode=1777"
+    folder: Path,
+    *,
+    home: str = "pi",
+    login_shell: str = "/bin/bash",
+    home_bytes: int = 0,
+    tmp_options: str = "mode=1777",
 ) -> Iterator[Pi]:
     """Switch a Raspberry Pi on, until the end of the block; without root the test is skipped.
 
     Args:
         folder: for its files; empty.
         home: the name of its user's home folder.
-        shell: its user's login shell.
-        home_bytes: how much the home folder holds; 0: what this machine's disk does. What is in it is lost with a restart.
+        login_shell: its user's login shell.
+        home_bytes: how much the home folder holds, until the next restart; 0: as much as this machine's disk.
         tmp_options: how /tmp is mounted.
     """
     if os.geteuid() != 0:
         pytest.skip("a Raspberry Pi's namespaces need root")
     run_arm64_programs()
-    pi = Pi(folder, home=home, shell=shell, home_bytes=home_bytes, tmp_options=tmp_options)
+    pi = Pi(folder, home=home, login_shell=login_shell, home_bytes=home_bytes, tmp_options=tmp_options)
     pi.start()
     try:
         yield pi

@@ -1,6 +1,6 @@
 """A connection that can be slow, silent or cut: a TCP proxy in a process of its own, so that it shares no interpreter.
 
-As a program: `proxy.py PORT BYTES_PER_SECOND` (0: unlimited) forwards to PORT on loopback, says which port it listens on,
+As a program: `proxy.py PORT BYTES_PER_SECOND` (0: unlimited) forwards to PORT on loopback, says on which port it listens,
 and obeys the lines on its standard input: `cut`, `cut-after N` (bytes from now, towards PORT), `silence`.
 """
 

@@ -1,0 +1,57 @@
+"""Last year's runs are read with today's code; the file stays as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis import load_run
+from harness.errors import ResultsError
+from harness.results.migrations import MIGRATIONS, migrate
+from harness.results.schema import SCHEMA_VERSION, SUMMARY
+from harness.results.store import RunStore
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+def golden(version: int, tmp_path: Path) -> Path:
+    """Copy the kept run of a version: reading writes its tables anew."""
+    return shutil.copytree(GOLDEN / f"schema-{version}", tmp_path / "run")
+
+
+@pytest.mark.parametrize("version", sorted({version - 1 for version in MIGRATIONS}))
+def test_there_is_a_run_of_every_earlier_version_and_it_is_read(version: int, tmp_path: Path) -> None:
+    folder = golden(version, tmp_path)
+    before = (folder / "run.json").read_bytes()
+    run = load_run(folder)
+    table = run.summary()
+    assert list(table.columns) == [column.name for column in SUMMARY]
+    assert set(table["status"]) == {"ok"}
+    assert table["psnr_db"].notna().all()
+    assert len(run.samples()) > 0
+    assert (folder / "run.json").read_bytes() == before
+
+
+def test_version_1_had_one_device_and_one_count_of_threads(tmp_path: Path) -> None:
+    file = RunStore(golden(1, tmp_path)).file
+    assert file.schema_version == SCHEMA_VERSION
+    assert file.config.threads == (1,)
+    assert [(entry.address, entry.link) for entry in file.devices] == [("local", "loopback")]
+    assert {cell.affinity for cell in file.cells} == {"all"}
+
+
+def test_todays_content_is_left_alone() -> None:
+    content = {"schema_version": SCHEMA_VERSION, "anything": 1}
+    assert migrate(content) == content
+
+
+def test_an_old_run_that_is_damaged_is_one_line(tmp_path: Path) -> None:
+    folder = golden(1, tmp_path)
+    content = json.loads((folder / "run.json").read_text())
+    del content["cells"]
+    (folder / "run.json").write_text(json.dumps(content))
+    with pytest.raises(ResultsError, match="damaged"):
+        RunStore(folder)
