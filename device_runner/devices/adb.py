@@ -35,8 +35,6 @@ _ROOT = "/data/local/tmp/splitbench"
 _LOOPBACK = "127.0.0.1"
 _MOST_REQUEST_BYTES = 0xFFFF
 
-# A transfer in which nothing moves for so long is given up; flash memory pauses for seconds.
-_STALL_S = 60.0
 _END_S = 5.0
 _END = 'kill -KILL -- "-$1" 2>/dev/null || kill -KILL "$1"'
 
@@ -62,11 +60,13 @@ class Adb(RemoteDevice):
         tunnel_link: says "usb" where the phone hangs on a cable, else "tcp"; known for certain once it is connected.
         answer_s: how long the adb server, or the phone before a command starts, may be silent.
         connect_s: how long the adb server may take to connect to IP:PORT; it gives up by itself after 10 s.
+        stall_s: how long nothing may move in a transfer; flash memory pauses for seconds.
     """
 
     direct_link = "direct"
     answer_s: float = 20.0
     connect_s: float = 30.0
+    stall_s: float = 60.0
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
@@ -117,8 +117,9 @@ class Adb(RemoteDevice):
         told = done.stdout.decode(errors="replace").split()
         arrived = int(told[-1]) if told and told[-1].isdigit() else 0
         if arrived != size or done.stderr:
+            why = f": {talk.said()}" if done.stderr else ""
             raise TransferError(
-                f"{self.name}: {local.name}: {arrived} of {size} bytes arrived: {talk.said()}",
+                f"{self.name}: {local.name}: {arrived} of {size} bytes arrived{why}",
                 remedy=f"see that {remote.rpartition('/')[0]} can be written, and free {size - arrived} bytes there",
             )
         if told[0] != digest.hexdigest():
@@ -206,9 +207,9 @@ class Adb(RemoteDevice):
         return next(iter(states), "")
 
     def _connect_network(self) -> None:
-        """`adb connect`: what counts is what it says. One that it holds for connected may be long gone."""
+        """`adb connect`: what counts is what it says. One that it holds for connected may be gone, or was refused."""
         said = self._client.connect(self._serial, timeout=self.connect_s)
-        if said.startswith("already connected") and self._state() == "offline":
+        if said.startswith("already connected") and self._state() != "device":
             self._client.disconnect(self._serial)
             said = self._client.connect(self._serial, timeout=self.connect_s)
         if not said.startswith(("connected to", "already connected to")):
@@ -232,7 +233,7 @@ class Adb(RemoteDevice):
 
     def _transfer(self, argv: Sequence[str], talk: Conversation, during: str) -> Completed:
         try:
-            return self._converse(argv, talk, lambda: _STALL_S, during=during)
+            return self._converse(argv, talk, lambda: self.stall_s, during=during)
         except TimeOverError as exc:
             raise self._lost(SILENT, during=during) from exc
 
@@ -256,11 +257,12 @@ class Adb(RemoteDevice):
         """End a process group. Where even that gets no answer, the device is lost, and with it the processes."""
         if not process:
             return
+        patience_s = min(_END_S, self.answer_s)
         with (
             contextlib.suppress(DeviceError, TimeOverError),
-            self._opened(serial, request(["sh", "-c", _END, "sh", process]), timeout_s=_END_S) as connection,
+            self._opened(serial, request(["sh", "-c", _END, "sh", process]), timeout_s=patience_s) as connection,
         ):
-            Conversation().hold(connection.conn, until(time.monotonic() + _END_S))
+            Conversation().hold(connection.conn, until(time.monotonic() + patience_s))
 
     @contextlib.contextmanager
     def _opened(
@@ -270,7 +272,7 @@ class Adb(RemoteDevice):
         if len(wanted) > _MOST_REQUEST_BYTES or b"\0" in wanted:
             raise ValueError("adb carries at most 65,535 bytes of a command, and none of them may be 0")
         with self._translated(during):
-            connection = self._client.make_connection(timeout=timeout_s)
+            connection = self._client.make_connection(timeout=timeout_s or self.answer_s)
             with contextlib.closing(connection.conn):  # its own close takes 10 ms
                 connection.send_command(f"host:transport:{serial}")
                 connection.check_okay()

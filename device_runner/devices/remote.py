@@ -80,7 +80,7 @@ class RemoteDevice(Device):
         """Unpack the bundle on the device, unless it is there; returns how a command line that runs it begins."""
         folder = f"{self.root()}/bundles/{bundle.sha256}"
         if not self._exists(folder):
-            archive = f"{folder}.tar.gz"
+            archive = f"{folder}.{secrets.token_hex(4)}.tar.gz"  # another harness may unpack its own right now
             self._put_whole(bundle.archive, archive)
             self._unpack(archive, folder)
         self._there.add(folder)

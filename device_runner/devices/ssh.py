@@ -27,7 +27,7 @@ _Process = asyncssh.SSHClientProcess[bytes]
 
 # A transfer in which nothing moves for so long is given up; memory cards pause for seconds.
 _STALL_S = 60.0
-_CHUNK_BYTES = 2**18
+_CHUNK_BYTES = 2**17
 _LOOPBACK = "127.0.0.1"
 
 # Not ~/.cache/splitbench: where the device is a workstation as well, that is its own cache.
@@ -39,9 +39,23 @@ _NOT_STARTED = b"splitbench: not started"
 _START = f'trap \'echo {_NOT_STARTED.decode()} >&2\' EXIT; exec "$0" "$@"'
 _CANNOT_EXECUTE = 126
 
+# sshd lets commands run on when it loses who gave them. A runner that is left over would spoil the next times, so that
+# a new connection ends what was started over an earlier one ($1), and whatever of ours has lost its sshd (parent 1).
+_MARK = "SPLITBENCH_HARNESS="
+_GREET = f"""
+for environ in $(grep -ls {_MARK} /proc/[0-9]*/environ); do
+  process=${{environ%/environ}}
+  if grep -qs "$1" "$environ" || grep -qs '^PPid:[[:space:]]*1$' "$process/status"; then
+    kill -s KILL -- "-${{process#/proc/}}" 2>/dev/null
+  fi
+done
+uname -m
+printf %s "$HOME"
+"""
+
 # Prints the hash of what came in and the length of what was written, and leaves nothing that is not whole: a connection
 # that is cut ends the input.
-_TAKE = 'tee "$1" | sha256sum; size=$(wc -c <"$1"); echo "$size"; [ "$size" = "$2" ] || rm -f "$1"'
+_TAKE = 'tee "$1" | sha256sum; size=$(wc -c <"$1"); [ "$size" = "$2" ] || rm -f "$1"; echo "$size"'
 _GIVE = 'sha256sum <"$1" && exec cat "$1"'
 
 _MACHINE = "aarch64"
@@ -73,6 +87,7 @@ class Ssh(RemoteDevice):
         self._connected: Connected | None = None
         self._home = ""
         self._tunnels: dict[int, str] = {}
+        self._mark = f"{_MARK}{secrets.token_hex(8)}"
 
     def root(self) -> str:
         """A folder in the user's cache."""
@@ -81,7 +96,7 @@ class Ssh(RemoteDevice):
 
     def call(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> Completed:
         """Run a command to its end; its arguments arrive as they are."""
-        command = f"exec {shlex.join(['sh', '-c', _START, *argv])}"
+        command = f"exec {shlex.join(['sh', '-c', _START.format(mark=self._mark), *argv])}"
         done = self._run(lambda connection: _call(connection, command, stdin, timeout_s))
         if done is None:
             what = f"{Path(argv[0]).name} did not end within {timeout_s:g} s"
@@ -153,7 +168,7 @@ class Ssh(RemoteDevice):
     def _run(self, work: Callable[[_Connection], Coroutine[Any, Any, _T]], *, during: str = "") -> _T:
         """Do something with the connection."""
         thread, connected = self._ready()
-        with self._translated(during):
+        with self._translated(during, connected):
             return thread.run(work(connected.connection))
 
     def _ready(self) -> tuple[LoopThread, Connected]:
@@ -177,8 +192,8 @@ class Ssh(RemoteDevice):
             return connected, home
 
     async def _greet(self, connection: _Connection) -> str:
-        """Make sure that it is a machine that there is a bundle for; returns its home folder."""
-        command = shlex.join(["sh", "-c", 'uname -m; printf %s "$HOME"'])
+        """End what was left over, and make sure that there is a bundle for this machine; returns its home folder."""
+        command = shlex.join(["sh", "-c", _GREET, "sh", self._mark])
         done = await _call(connection, command, b"", self.connect_s)
         machine, _, home = done.stdout.decode(errors="replace").partition("\n") if done else ("", "", "")
         if machine != _MACHINE:
@@ -189,12 +204,14 @@ class Ssh(RemoteDevice):
         return home.rstrip("/")
 
     @contextlib.contextmanager
-    def _translated(self, during: str = "") -> Iterator[None]:
+    def _translated(self, during: str = "", connected: Connected | None = None) -> Iterator[None]:
         try:
             yield
         except FOREIGN as exc:
+            # What fails on a lost connection says little of why it was lost.
+            why = (connected and connected.client.lost) or exc
             login = self._address.login
-            raise device_error(exc, name=self.name, ssh=f"ssh {login}", login=login, during=during) from exc
+            raise device_error(why, name=self.name, ssh=f"ssh {login}", login=login, during=during) from exc
 
 
 @contextlib.asynccontextmanager
@@ -212,8 +229,7 @@ async def _started(connection: _Connection, command: str) -> AsyncIterator[_Proc
 
 async def _outcome(process: _Process) -> Completed:
     """Wait for a command's end, and tell it from the connection's."""
-    stdout, stderr = await asyncio.gather(process.stdout.read(), process.stderr.read())
-    await process.wait_closed()
+    stdout, stderr = await process.communicate()
     if process.returncode is None:
         raise asyncssh.ConnectionLost("while a command ran")
     return Completed(process.returncode, stdout, stderr)
@@ -243,6 +259,7 @@ async def _send(connection: _Connection, command: str, file: BinaryIO) -> tuple[
                 process.stdin.write(chunk)
                 async with asyncio.timeout(_STALL_S):
                     await process.stdin.drain()
+                await asyncio.sleep(0)  # lets a lost connection be seen
             process.stdin.write_eof()
         async with asyncio.timeout(_STALL_S):
             return await _outcome(process), digest.hexdigest()

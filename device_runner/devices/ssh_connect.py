@@ -11,7 +11,7 @@ from typing import Self, cast
 
 import asyncssh
 
-from device_runner.devices.ssh_errors import HostKeyChanged, HostKeyUnknown
+from device_runner.devices.ssh_errors import FOREIGN, HostKeyChanged, HostKeyUnknown
 from device_runner.errors import DeviceError, UsageError
 
 _ADDRESS = re.compile(
@@ -49,11 +49,40 @@ class SshAddress:
         return f"{port}{self.user}@{self.host}" if self.user else f"{port}{self.host}"
 
 
+class Client(asyncssh.SSHClient):
+    """Says which of two things is wrong with a host key that known_hosts does not hold, and why a connection was lost.
+
+    Attributes:
+        lost: why; None until it happens.
+    """
+
+    def __init__(self, known: asyncssh.SSHKnownHosts) -> None:
+        self._known = known
+        self.lost: Exception | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Keep the reason."""
+        self.lost = exc if isinstance(exc, FOREIGN) else None
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Refuse a host key that is not among the known ones."""
+        entry = host if port == _SSH_PORT else f"[{host}]:{port}"
+        others = self._known.match(host, addr, port if port != _SSH_PORT else None)[0]
+        kind = HostKeyChanged if others else HostKeyUnknown
+        raise kind(entry, key.get_fingerprint())
+
+
 @dataclass(frozen=True)
 class Connected:
-    """An open connection; `local_address`: this end's, where it leads to the device without a jump host or a proxy."""
+    """A connection.
+
+    Attributes:
+        client: tells why it was lost, once it is.
+        local_address: of this end, where it leads to the device without a jump host or a proxy.
+    """
 
     connection: asyncssh.SSHClientConnection
+    client: Client
     local_address: str | None
 
 
@@ -65,19 +94,19 @@ async def connect(address: SshAddress, *, keepalive_s: float) -> Connected:
 async def _connect(address: SshAddress, through: asyncssh.SSHClientConnection | None, keepalive_s: float) -> Connected:
     asked = {"port": address.port, "username": address.user}
     given = {key: value for key, value in asked.items() if value is not None}
-    settings = await asyncssh.SSHClientConnectionOptions.construct(host=address.host, **given)
+    settings = await asyncssh.SSHClientConnectionOptions.construct(host=address.host, config=(), **given)
     # asyncssh would open the way by itself, but with its own idea of known hosts.
     jumps = cast(str | None, settings.tunnel) if through is None else None
     for jump in jumps.split(",") if jumps else ():
         through = (await _connect(SshAddress.parse(f"ssh://{jump}"), through, keepalive_s)).connection
     known = _known_hosts(settings)
-    connection = None
+    client, connection = Client(known), None
     try:
         connection = await asyncssh.connect(
             address.host,
             tunnel=through,
             known_hosts=known,
-            client_factory=lambda: _Client(known),
+            client_factory=lambda: client,
             keepalive_interval=keepalive_s,
             **given,
         )
@@ -87,7 +116,7 @@ async def _connect(address: SshAddress, through: asyncssh.SSHClientConnection | 
     if through is not None:
         connection.set_tunnel(through)
     direct = through is None and settings.proxy_command is None
-    return Connected(connection, connection.get_extra_info("sockname")[0] if direct else None)
+    return Connected(connection, client, connection.get_extra_info("sockname")[0] if direct else None)
 
 
 def _known_hosts(settings: asyncssh.SSHClientConnectionOptions) -> asyncssh.SSHKnownHosts:
@@ -107,19 +136,6 @@ def _known_hosts(settings: asyncssh.SSHClientConnectionOptions) -> asyncssh.SSHK
             except ValueError as exc:
                 raise DeviceError(f"{path}: {exc}", remedy="correct that line") from exc
     return known
-
-
-class _Client(asyncssh.SSHClient):
-    """Says which of two things is wrong with a host key that known_hosts does not hold."""
-
-    def __init__(self, known: asyncssh.SSHKnownHosts) -> None:
-        self._known = known
-
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        entry = host if port == _SSH_PORT else f"[{host}]:{port}"
-        others = self._known.match(host, addr, port if port != _SSH_PORT else None)[0]
-        kind = HostKeyChanged if others else HostKeyUnknown
-        raise kind(entry, key.get_fingerprint())
 
 
 async def hang_up(connection: asyncssh.SSHClientConnection, *, patience_s: float) -> None:

@@ -39,9 +39,9 @@ def main() -> None:
         sys.exit(1)
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao's import warns of torch's future
     try:
-        bench.main([a for a in arguments if a != "--debug"], prog_name="bench", standalone_mode=False)
-    except click.exceptions.Exit as exc:
-        sys.exit(exc.exit_code)
+        # Without standalone mode, click returns the status of an Exit.
+        status = bench.main([a for a in arguments if a != "--debug"], prog_name="bench", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
     except click.ClickException as exc:
         exc.show()
         sys.exit(exc.exit_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,15 @@ from device_runner.devices import DEVICES, Device
 from device_runner.devices.emulated import Emulated
 from device_runner.devices.local import Local
 from device_runner.devices.probe import read_state
+from device_runner.devices.ssh import Ssh
 from device_runner.errors import DeviceError, RunnerCode, RunnerError, TransferError
 from device_runner.frames import Frame, encode_payload
 from device_runner.runner import Job, Shipping, run_head
 from harness.receiver import Receiver
+from tests.parts.sshd.fixture import awkward_pi, plain_pi, the_awkward_pi, the_plain_pi
+from tests.parts.sshd.pi import Pi
+
+__all__ = ["awkward_pi", "plain_pi", "the_awkward_pi", "the_plain_pi"]
 
 
 class DeviceContract:
@@ -127,6 +133,33 @@ class TestEmulated(DeviceContract):
     @pytest.fixture
     def device(self) -> Device:
         return Emulated("emulated")
+
+
+class TestSsh(DeviceContract):
+    covers = "ssh"
+
+    @pytest.fixture
+    def device(self, plain_pi: Pi) -> Iterator[Device]:
+        with Ssh(plain_pi.address) as ssh:
+            yield ssh
+
+
+class TestSshToAnAwkwardHome(DeviceContract):
+    covers = "ssh"
+
+    @pytest.fixture
+    def device(self, awkward_pi: Pi) -> Iterator[Device]:
+        with Ssh(awkward_pi.address) as ssh:
+            yield ssh
+
+
+class TestAdb(DeviceContract):
+    covers = "adb"
+
+    @pytest.fixture
+    def device(self, attached_phone: Phone) -> Iterator[Device]:
+        with Adb(attached_phone.address) as adb:
+            yield adb
 
 
 def test_every_registered_device_is_held_to_the_contract() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import subprocess
 import tarfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,7 +98,7 @@ class TestMeanings:
     # Who calls commands on the device never meets these: a server does, or who makes keys, or who speaks SFTP.
     NOT_MET = frozenset(
         {
-            *("BreakReceived", "PasswordChangeRequired", "SignalReceived", "SoftEOFReceived", "TerminalSizeChanged"),
+            *("BreakReceived", "PasswordChangeRequired", "SignalReceived", "TerminalSizeChanged"),
             *("KeyExportError", "KeyGenerationError", "ProcessError", "TimeoutError"),
         }
     )
@@ -256,7 +258,7 @@ class TestCommands:
         with failure("did not end within 0.5 s"):
             device.call(["sh", "-c", "sleep 4321 & sleep 4322; echo"], timeout_s=0.5)
         device.call(["true"], timeout_s=20)
-        assert not [line for line in plain_pi.commands() if line.startswith("sleep")]
+        assert not sleeping(plain_pi)
 
     def test_a_signal_is_a_negative_status(self, device: Ssh) -> None:
         assert device.call(["sh", "-c", "kill -9 $$"], timeout_s=20).status == -9
@@ -280,9 +282,9 @@ class TestCommands:
     def test_input_that_nobody_reads_does_no_harm(self, device: Ssh) -> None:
         assert device.call(["true"], stdin=bytes(5_000_000), timeout_s=20).status == 0
 
-    def test_a_device_that_falls_silent_is_lost_and_can_come_back(self, plain_pi: Pi) -> None:
+    def test_a_device_that_falls_silent_is_lost(self, plain_pi: Pi) -> None:
         with plain_pi.behind() as front, Ssh(plain_pi.address_through(front.port)) as ssh:
-            ssh.keepalive_s = 0.2
+            ssh.keepalive_s = 0.5
             ssh.root()
             front.silence()
             with failure("the connection was lost (Server not responding", remedy="look at its power"):
@@ -290,13 +292,41 @@ class TestCommands:
 
     def test_a_connection_cut_while_a_command_runs_is_made_anew_by_the_next(self, plain_pi: Pi) -> None:
         with plain_pi.behind() as front, Ssh(plain_pi.address_through(front.port)) as ssh:
-            ssh.root()
-            cutting = threading.Timer(0.3, front.cut)
-            cutting.start()
-            with failure("the connection was"):
-                ssh.call(["sleep", "60"], timeout_s=60)
-            cutting.join()
+            lose_a_sleeping_command(plain_pi, ssh, front.cut)
             assert ssh.call(["true"], timeout_s=20).status == 0
+            assert not sleeping(plain_pi)
+
+    def test_a_silent_connection_s_command_is_ended_by_the_next(self, plain_pi: Pi) -> None:
+        with plain_pi.behind() as front, Ssh(plain_pi.address_through(front.port)) as ssh:
+            ssh.keepalive_s = 0.5
+            lose_a_sleeping_command(plain_pi, ssh, front.silence)
+            front.forward()
+            assert ssh.call(["true"], timeout_s=20).status == 0
+            assert not sleeping(plain_pi)
+
+    def test_what_a_harness_left_behind_is_ended_by_the_next_one_and_nothing_else(self, plain_pi: Pi) -> None:
+        with plain_pi.behind() as front, Ssh(plain_pi.address_through(front.port)) as gone:
+            lose_a_sleeping_command(plain_pi, gone, front.cut)
+            with Ssh(plain_pi.address) as other, Ssh(plain_pi.address) as new:
+                busy = threading.Thread(target=other.call, args=(["sleep", "4.321"],), kwargs={"timeout_s": 60})
+                busy.start()
+                wait_for(lambda: "sleep 4.321" in plain_pi.commands())
+                new.root()
+                assert sleeping(plain_pi) == ["sleep 4.321"]
+                busy.join()
+
+    def test_an_interrupted_command_ends_on_the_device(self, plain_pi: Pi, device: Ssh) -> None:
+        def interrupt() -> None:
+            wait_for(lambda: sleeping(plain_pi) != [])
+            os.kill(os.getpid(), signal.SIGINT)
+
+        interrupting = threading.Thread(target=interrupt)
+        interrupting.start()
+        with pytest.raises(KeyboardInterrupt):
+            device.call(["sleep", "4321"], timeout_s=60)
+        interrupting.join()
+        assert device.call(["true"], timeout_s=20).status == 0
+        assert not sleeping(plain_pi)
 
 
 class TestFiles:
@@ -322,7 +352,7 @@ class TestFiles:
         sent = blob(tmp_path, 20_000_000)
         with plain_pi.behind() as front, Ssh(plain_pi.address_through(front.port)) as ssh:
             ssh.root()
-            front.cut_after(10_000_000)
+            front.cut(after=10_000_000)
             with failure("while blob was sent", remedy="run again"):
                 ssh.push(sent)
             remote = ssh.push(sent)
@@ -331,25 +361,21 @@ class TestFiles:
 
     def test_a_connection_cut_while_fetching_leaves_what_was_there(self, plain_pi: Pi, tmp_path: Path) -> None:
         (tmp_path / "fetched").write_bytes(b"from before")
-        with plain_pi.behind(bytes_per_second=20e6) as front, Ssh(plain_pi.address_through(front.port)) as ssh:
+        with plain_pi.behind() as front, Ssh(plain_pi.address_through(front.port)) as ssh:
             remote = ssh.push(blob(tmp_path, 20_000_000))
-            cutting = threading.Timer(0.3, front.cut)
-            cutting.start()
+            front.cut(after=10_000_000)
             with failure(f"while {remote} was fetched"):
                 ssh.get(remote, tmp_path / "fetched")
-            cutting.join()
         assert (tmp_path / "fetched").read_bytes() == b"from before"
         assert sorted(path.name for path in tmp_path.iterdir() if "fetched" in path.name) == ["fetched"]
 
     def test_a_device_that_falls_silent_in_mid_transfer_is_lost(self, plain_pi: Pi, tmp_path: Path) -> None:
-        with plain_pi.behind(bytes_per_second=20e6) as front, Ssh(plain_pi.address_through(front.port)) as ssh:
-            ssh.keepalive_s = 0.2
+        with plain_pi.behind() as front, Ssh(plain_pi.address_through(front.port)) as ssh:
+            ssh.keepalive_s = 0.5
             ssh.root()
-            silencing = threading.Timer(0.3, front.silence)
-            silencing.start()
-            with failure("while blob was sent"):
-                ssh.push(blob(tmp_path, 40_000_000))
-            silencing.join()
+            front.silence(after=10_000_000)
+            with failure("(Server not responding to keepalive) while blob was sent"):
+                ssh.push(blob(tmp_path, 20_000_000))
 
     def test_a_full_disk_says_how_much_to_free(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with raspberry_pi(tmp_path / "pi", home_bytes=12_000_000) as pi:
@@ -445,6 +471,32 @@ def script_bundle(folder: Path, says: str) -> Bundle:
     with tarfile.open(bundle.archive, "w:gz") as archive:
         archive.add(bundle.runner, "head_runner")
     return bundle
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def sleeping(pi: Pi) -> list[str]:
+    return [line for line in pi.commands() if line.startswith("sleep")]
+
+
+def lose_a_sleeping_command(pi: Pi, device: Ssh, lose: Callable[[], None]) -> None:
+    """Start a command that sleeps for long, and lose the connection once it does."""
+
+    def wait_and_lose() -> None:
+        wait_for(lambda: sleeping(pi) != [])
+        lose()
+
+    losing = threading.Thread(target=wait_and_lose)
+    losing.start()
+    with failure("the connection was"):
+        device.call(["sleep", "4321"], timeout_s=60)
+    losing.join()
+    assert sleeping(pi), "sshd does not end it"
 
 
 def reaches(device: Ssh, way: str, listener: socket.socket) -> bool:

@@ -98,7 +98,7 @@ async def _live() -> None:
     while line := await commands.readline():
         await phone.change(line)
         print(flush=True)  # noqa: T201
-    os._exit(0)  # in the middle of whatever it does; as the first process of its namespace it takes all others along
+    os._exit(0)  # in the middle of whatever it does
 
 
 if __name__ == "__main__":

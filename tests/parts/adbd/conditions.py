@@ -17,12 +17,15 @@ class Conditions:
     Attributes:
         state: "unauthorized": the dialog was not accepted; "offline": connects and never says who it is; "silent":
             answers no request any more; "unplugged": nothing listens.
-        cut_after_bytes: unplugs itself when this much more payload has come in.
+        change_after_bytes: when this much more payload has come in, the state changes to `then`.
+        damaging: spoils a byte of each long message, both ways.
         bytes_per_second: of both directions together.
     """
 
     state: State = "device"
-    cut_after_bytes: int | None = None
+    change_after_bytes: int | None = None
+    then: State = "unplugged"
+    damaging: bool = False
     bytes_per_second: float | None = None
 
 
@@ -30,7 +33,9 @@ class Changes(TypedDict, total=False):
     """Some of the conditions, to be changed."""
 
     state: State
-    cut_after_bytes: int | None
+    change_after_bytes: int | None
+    then: State
+    damaging: bool
     bytes_per_second: float | None
 
 

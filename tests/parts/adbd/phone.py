@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Unpack
@@ -21,7 +21,7 @@ from tests.parts.adbd.binfmt import ensure_arm64_programs_start
 from tests.parts.adbd.conditions import Changes
 
 _REPOSITORY = Path(__file__).parents[3]
-_START_S = 10.0
+_PATIENCE_S = 10.0
 
 
 class AdbServer:
@@ -36,6 +36,15 @@ class AdbServer:
         command = ["adb", "-P", str(self.port), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         return done.stdout + done.stderr
+
+    def attach(self, phone: Phone, *, state: str = "device") -> str:
+        """Attach a phone under a serial that is no address, as one on a cable has, and wait for its state."""
+        serial = f"emulator-{phone.port - 1}"
+        with socket.create_connection(("127.0.0.1", self.port), 5) as server:
+            request = f"host:emulator:{phone.port}"
+            server.sendall(f"{len(request):04x}{request}".encode())
+        wait_until(lambda: f"{serial}\t{state}" in self.adb("devices"), "the phone is attached")
+        return serial
 
     def forget_everything(self) -> None:
         """Detach all phones."""
@@ -92,9 +101,10 @@ def phone(*, storage_bytes: int = 512 * 2**20, machine: str = "aarch64") -> Iter
     with tempfile.TemporaryDirectory(prefix="phone-") as folder:
         root = Path(folder)
         install_android(root, machine=machine)
-        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        # The shell is the first process: it buries orphans, which asyncio would leave lying about.
+        first = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", '"$@"; exit', "sh"]
         process = subprocess.Popen(
-            [*command, sys.executable, "-m", "tests.parts.adbd", str(root), str(storage_bytes)],
+            [*first, sys.executable, "-m", "tests.parts.adbd", str(root), str(storage_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=_REPOSITORY,
@@ -140,12 +150,17 @@ def adb_server() -> Iterator[AdbServer]:
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:
-    end = time.monotonic() + _START_S
-    while process.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 1):
-                return
-        except OSError:
-            assert time.monotonic() < end, "the adb server does not listen"
-            time.sleep(0.02)
-    raise AssertionError(f"the adb server ended with {process.returncode}")
+    def listens() -> bool:
+        assert process.poll() is None, f"the adb server ended with {process.returncode}"
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(listens, "the adb server listens")
+
+
+def wait_until(happened: Callable[[], bool], what: str) -> None:
+    """Wait for something that takes a moment."""
+    end = time.monotonic() + _PATIENCE_S
+    while not happened():
+        assert time.monotonic() < end, f"in vain: {what}"
+        time.sleep(0.02)

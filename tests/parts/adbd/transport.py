@@ -12,6 +12,7 @@ from tests.parts.adbd.protocol import MAX_PAYLOAD, VERSION, Message, read_messag
 
 _AUTH_TOKEN, _AUTH_PUBLIC_KEY = 1, 3
 _TOKEN_BYTES = 20
+_LONG_BYTES = 16 * 1024  # commands are shorter, files are not
 
 
 class Stream:
@@ -44,7 +45,7 @@ class Stream:
             if self.ended:
                 raise BrokenPipeError
             self._taken.clear()
-            await self._send(b"WRTE", data[start : start + self.transport.max_payload])
+            await self._send(b"WRTE", self.transport.damaged(data[start : start + self.transport.max_payload]))
             await self._taken.wait()
 
     async def close(self) -> None:
@@ -141,12 +142,21 @@ class Transport:
         self._writer.write(message.encode())
         await self._writer.drain()
 
+    def damaged(self, payload: bytes) -> bytes:
+        """What becomes of a payload on the way."""
+        if not self._conditions.damaging or len(payload) < _LONG_BYTES:
+            return payload
+        middle = len(payload) // 2
+        return payload[:middle] + bytes([payload[middle] ^ 1]) + payload[middle + 1 :]
+
     def _count(self, received: int) -> None:
-        if self._conditions.cut_after_bytes is not None:
-            self._conditions.cut_after_bytes -= received
-            if self._conditions.cut_after_bytes <= 0:
-                self._conditions.cut_after_bytes, self._conditions.state = None, "unplugged"
-                raise BrokenPipeError
+        now = self._conditions
+        if now.change_after_bytes is not None:
+            now.change_after_bytes -= received
+            if now.change_after_bytes <= 0:
+                now.change_after_bytes, now.state = None, now.then
+                if now.state == "unplugged":
+                    raise BrokenPipeError
 
     async def _handle(self, message: Message) -> None:
         state = self._conditions.state
@@ -160,7 +170,7 @@ class Transport:
             if message.command == b"OKAY":
                 stream.taken(message.arg0)
             elif message.command == b"WRTE":
-                stream.take(message.payload)
+                stream.take(self.damaged(message.payload))
             elif message.command == b"CLSE":
                 stream.end()
 

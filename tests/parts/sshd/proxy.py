@@ -1,7 +1,8 @@
 """A connection that can be slow, silent or cut: a TCP proxy in a process of its own, so that it shares no interpreter.
 
-As a program: `proxy.py PORT BYTES_PER_SECOND` (0: unlimited) forwards to PORT on loopback, says on which port it listens,
-and obeys the lines on its standard input: `cut`, `cut-after N` (bytes from now, towards PORT), `silence`.
+As a program: `proxy.py PORT BYTES_PER_SECOND` (0: no limit) forwards to PORT on loopback, says which port is its own,
+and obeys the lines on its standard input: `cut N`, `silence N` (after N more bytes, to or fro), `forward 0`
+(connections that are made from now on).
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ class Proxy:
         self._process = process
         self.port = int(process.stdout.readline())
 
-    def cut(self) -> None:
-        """Reset the connections that are open; new ones are accepted."""
-        self._order("cut")
+    def cut(self, *, after: int = 0) -> None:
+        """Reset the connections that are open once so many more bytes went to or fro; new ones are accepted."""
+        self._order(f"cut {after}")
 
-    def cut_after(self, count: int) -> None:
-        """Reset them as soon as so many more bytes went to the device."""
-        self._order(f"cut-after {count}")
+    def silence(self, *, after: int = 0) -> None:
+        """Then forward nothing any more, and close nothing: a cable pulled out."""
+        self._order(f"silence {after}")
 
-    def silence(self) -> None:
-        """Forward nothing any more, and close nothing: a cable pulled out."""
-        self._order("silence")
+    def forward(self) -> None:
+        """Forward what new connections send; a silent one stays silent."""
+        self._order("forward 0")
 
     def _order(self, words: str) -> None:
         assert self._process.stdin
@@ -77,45 +78,39 @@ class _Forwarding:
     def __init__(self, target: int, bytes_per_second: float) -> None:
         self._target, self._bytes_per_second = target, bytes_per_second
         self._open: list[socket.socket] = []
-        self._silent = False
-        self._left: int | None = None
+        self._order, self._left = "forward", 0
 
     def serve(self, listener: socket.socket) -> None:
         while True:
             near, _ = listener.accept()
             far = socket.create_connection(("127.0.0.1", self._target))
             self._open += [near, far]
-            for source, sink, towards in ((near, far, True), (far, near, False)):
+            for source, sink in ((near, far), (far, near)):
                 for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                     source.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
                 source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                threading.Thread(target=self._forward, args=(source, sink, towards), daemon=True).start()
+                threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
 
-    def obey(self, words: list[str]) -> None:
-        if words[0] == "cut":
+    def obey(self, order: str, after: int) -> None:
+        self._order, self._left = order, after
+        if order == "cut" and after == 0:
             self._cut()
-        elif words[0] == "cut-after":
-            self._left = int(words[1])
-        elif words[0] == "silence":
-            self._silent = True
 
-    def _forward(self, source: socket.socket, sink: socket.socket, towards: bool) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         pace = _Pace(self._bytes_per_second)
         with contextlib.suppress(OSError):
             while chunk := source.recv(_CHUNK_BYTES):
                 pace.wait(len(chunk))
-                if self._silent:
+                self._left -= len(chunk)
+                if self._order == "cut" and self._left < 0:
+                    self._cut()
+                if self._order == "silence" and self._left < 0:
                     return
-                if towards and self._left is not None:
-                    self._left -= len(chunk)
-                    if self._left < 0:
-                        self._left = None
-                        self._cut()
-                        return
                 sink.sendall(chunk)
             sink.shutdown(socket.SHUT_WR)
 
     def _cut(self) -> None:
+        self._order = "forward"
         for side in self._open:
             with contextlib.suppress(OSError):
                 side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -131,7 +126,8 @@ def main() -> None:
         sys.stdout.write(f"{listener.getsockname()[1]}\n")
         sys.stdout.flush()
         for line in sys.stdin:
-            forwarding.obey(line.split())
+            order, after = line.split()
+            forwarding.obey(order, int(after))
             sys.stdout.write("done\n")
             sys.stdout.flush()
 

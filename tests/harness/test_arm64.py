@@ -1,0 +1,142 @@
+"""An ARM64 device computes what this machine computes, one family of networks after the other, and garbage is caught.
+
+Under emulation: outputs are real, times mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from device_runner.bundle import build_bundle
+from device_runner.devices import emulated as module
+from device_runner.devices.emulated import Emulated
+from device_runner.errors import RunnerCode
+from device_runner.frames import Frame, encode_payload
+from device_runner.runner import Job, RunnerReport, UnverifiedError, run_head
+from harness.export import ExportSettings, Precision, export_heads
+from harness.lowering import lower
+from harness.manifest import Head
+from harness.measure import INT8_STEPS, host_job, host_reference
+from harness.quantize import QuantizedNetwork
+from harness.splits import Network
+
+# One network of each family, the side of its pictures, and a split behind what is particular to the family.
+FAMILIES = [
+    ("alexnet", 64, "features.2"),
+    ("efficientnet_lite0", 32, "_blocks.1"),
+    ("mnasnet0_5", 32, "layers.8.0"),
+    ("mobilenet_v2", 32, "features.2"),
+    ("resnet18", 32, "layer1.0"),
+    ("shufflenet_v2_x0_5", 32, "stage2.0:cat"),
+    ("squeezenet1_1", 32, "features.3"),
+    ("vgg11", 32, "features.5"),
+]
+SLOW_TO_EXPORT = [
+    ("convnext_tiny", 32, "features.1.0"),
+    ("densenet121", 32, "features.transition1"),
+    ("googlenet", 32, "inception3a"),
+    ("inception_v3", 75, "maxpool2"),
+    ("mobilenet_v3_small", 32, "features.1"),
+    ("regnet_y_400mf", 32, "trunk_output.block1"),
+    ("vit_b_16", 32, "encoder.layers.encoder_layer_0"),
+]
+ALL_FAMILIES = [*FAMILIES, *(pytest.param(*family, marks=pytest.mark.slow) for family in SLOW_TO_EXPORT)]
+TIME_LIMIT_S = 300.0
+
+
+def export_one(network: Network, split: str, precision: Precision, root: Path) -> Head:
+    height, width = network.model.input_size
+    generator = torch.Generator().manual_seed(6)
+    reference = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
+    settings = ExportSettings(precision, reference, "one picture" if precision == "int8" else "", root)
+    twin = QuantizedNetwork(network, reference[None].float() / 255)  # one picture: only outputs are compared here
+    ((_, head),) = export_heads(
+        network, network.select(split), settings, lambda: twin if precision == "int8" else network
+    )
+    assert isinstance(head, Head), head
+    return head
+
+
+def job_on_arm64(head: Head) -> Job:
+    """Hold a device to what this machine's runner, verified against PyTorch, makes of the same program."""
+    steps = INT8_STEPS if head.manifest.codec == "int8" else head.manifest.tolerance_abs
+    return replace(
+        host_job(head), reference=str(host_reference(head)), max_abs_err=steps, min_cosine=None, iterations=1
+    )
+
+
+def run_on_arm64(job: Job) -> RunnerReport:
+    device = Emulated("emulated")
+    return run_head(device, device.deploy(build_bundle(device.target)), job, timeout_s=TIME_LIMIT_S)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _lowered_before(plain: Network, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Lower once in this process: every forked one finds there what takes each of them 2.5 s to make for the first time."""
+    target = tmp_path_factory.mktemp("warm") / "head.pte"
+    lower(plain.head(plain.all_points[1]), torch.rand(1, 3, *plain.model.input_size), target)
+
+
+@pytest.fixture(scope="module")
+def int8_head(lively: Callable[[str, int], Network], tmp_path_factory: pytest.TempPathFactory) -> Head:
+    return export_one(lively("alexnet", 64), "features.2", "int8", tmp_path_factory.mktemp("exported"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize(("name", "side", "split"), ALL_FAMILIES)
+def test_an_arm64_device_computes_what_this_machine_computes(
+    lively: Callable[[str, int], Network], tmp_path: Path, name: str, side: int, split: str, precision: Precision
+) -> None:
+    head = export_one(lively(name, side), split, precision, tmp_path)
+    assert head.manifest.codec == precision
+    report = run_on_arm64(job_on_arm64(head))
+    assert report.verification is not None
+    assert report.verification.passed
+    assert report.output.shape == head.manifest.activation_shape
+    assert len(report.head_ns) == 1
+
+
+@pytest.mark.parametrize(("steps", "verified"), [(1, True), (2, False)])
+def test_an_int8_output_may_be_one_step_off_and_no_more(
+    int8_head: Head, tmp_path: Path, steps: int, verified: bool
+) -> None:
+    job = job_on_arm64(int8_head)
+    expected = load_file(str(job.reference))
+    activation = expected["activation"].copy()
+    value = activation.flat[7]
+    activation.flat[7] = value - steps if value > 0 else value + steps
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(encode_payload(Frame({}, {"picture": expected["picture"], "activation": activation})))
+    assert np.abs(activation.astype(int) - expected["activation"]).max() == steps
+    if verified:
+        assert run_on_arm64(replace(job, reference=str(moved))).head_ns
+    else:
+        with pytest.raises(UnverifiedError) as caught:
+            run_on_arm64(replace(job, reference=str(moved)))
+        assert caught.value.code == RunnerCode.VERIFICATION_FAILED
+        assert not caught.value.report.head_ns
+
+
+def test_a_processor_that_computes_garbage_is_caught_and_gets_no_latency(
+    int8_head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default processor of qemu ends with status 0, and its outputs are wrong."""
+    monkeypatch.setattr(module, "CPU", "max")
+    job = job_on_arm64(int8_head)
+    unjudged = run_on_arm64(replace(job, max_abs_err=None)).verification
+    assert unjudged is not None
+    if unjudged.max_abs_err == 0:
+        pytest.skip("this qemu's default processor computes what it should")
+    with pytest.raises(UnverifiedError) as caught:
+        run_on_arm64(job)
+    report = caught.value.report
+    assert report.verification is not None
+    assert not report.verification.passed
+    assert (report.warmup_ns, report.head_ns, report.shipments) == ([], [], [])
