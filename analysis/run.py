@@ -128,7 +128,7 @@ def _timing(cell: Cell, records: list[RoundRecord], file: RunFile) -> dict[str, 
         "tail_p50_ms": _median_ms(s.tail_ns for s in shipped),
         "end_to_end_p50_ms": _median_ms(s.end_to_end_ns for s in shipped),
         "unstable": is_unstable(heads) if cell.split_index else None,
-        "energy_mj": _median_of(r.energy_mj for r in reports),
+        **_energy(records),
     }
 
 
@@ -139,6 +139,12 @@ def _verification(records: list[RoundRecord]) -> dict[str, object]:
         "max_abs_err": _worst((check.max_abs_err for check in checks), max),
         "cosine": _worst((check.cosine for check in checks), min),
     }
+
+
+def _energy(records: list[RoundRecord]) -> dict[str, object]:
+    energy = _median_of(record.report.energy_mj for record in records if record.report is not None)
+    reasons = {record.energy_reason: None for record in records if record.energy_reason}
+    return {"energy_mj": energy, "energy_reason": None if energy is not None else "; ".join(reasons) or None}
 
 
 def _state(records: list[RoundRecord]) -> dict[str, object]:

@@ -134,7 +134,15 @@ class _Bench:
             kept = exc.report if isinstance(exc, UnverifiedError) else None
             return RoundRecord(cell=cell, round=round_, status="failed", reason=reason, report=kept, before=before)
         self.before = read_state(self.device)
-        return RoundRecord(cell=cell, round=round_, status="ok", report=report, before=before, after=self.before)
+        return RoundRecord(
+            cell=cell,
+            round=round_,
+            status="ok",
+            report=report,
+            before=before,
+            after=self.before,
+            energy_reason=report.power_reason or self.ready.power.reason,
+        )
 
     def _job(self, work: Work, round_: int) -> Job:
         config = self.store.file.config
@@ -154,6 +162,7 @@ class _Bench:
             iterations=config.iterations,
             shipping=shipping,
             link_shape=self.ready.shape,
+            power=self.ready.power.files if round_ == 0 else None,  # it takes seconds: once a cell is enough
         )
 
     def _verified_job(self, head: Head) -> Job:

@@ -14,6 +14,7 @@ import numpy as np
 
 from device_runner.bundle import build_bundle
 from device_runner.devices import Device, DeviceFacts, open_device
+from device_runner.devices.power import PowerSource, find_power_source
 from device_runner.errors import DeviceError, RunnerCode, RunnerError
 from device_runner.frames import Frame, encode_payload
 from device_runner.link import LinkShape
@@ -38,6 +39,7 @@ class ReadyDevice:
         receiver: takes in this device's activations, and no other's.
         tunnel: activations travel through the device's own connection, not straight to this workstation.
         shape: the link that is emulated on the device's side, or None.
+        power: where its power can be read.
     """
 
     device: Device
@@ -46,6 +48,7 @@ class ReadyDevice:
     receiver: Receiver
     tunnel: bool
     shape: LinkShape | None
+    power: PowerSource
 
     def receiver_address(self) -> str:
         """host:port of the receiver as the device sees it; opens the tunnel anew where it was lost."""
@@ -82,7 +85,7 @@ def prepared(address: str, *, way_back: WayBack = "auto", shape: LinkShape | Non
         runner = device.deploy(build_bundle(device.target))
         receiver, tunnel = _find_way_back(device, runner, way_back)
         with receiver:
-            yield ReadyDevice(device, facts, runner, receiver, tunnel, shape)
+            yield ReadyDevice(device, facts, runner, receiver, tunnel, shape, find_power_source(device))
 
 
 def _find_way_back(device: Device, runner: Sequence[str], way_back: WayBack) -> tuple[Receiver, bool]:

@@ -167,7 +167,7 @@ class Adb(RemoteDevice):
     def close(self) -> None:
         """Close the tunnels. The adb server keeps the device attached, as it does for `adb connect`."""
         super().close()
-        for port in self._tunnels.values():
+        for port in tuple(self._tunnels.values()):  # a lost device empties it meanwhile
             with (
                 contextlib.suppress(DeviceError),  # lost with the device
                 self._opened(self._connected, f"reverse:killforward:tcp:{port}".encode(), timeout_s=_END_S),

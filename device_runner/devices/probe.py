@@ -148,7 +148,8 @@ def _throttled(told: Mapping[str, str], limits: list[tuple[int, int]]) -> bool |
 def _cores(possible: str) -> int:
     """Count the cores of the kernel's "0-3" or "0-3,6"."""
     ends = [part.split("-") for part in possible.split(",") if part]
-    return sum(int(part[-1]) - int(part[0]) + 1 for part in ends) if all(e.isdigit() for p in ends for e in p) else 1
+    known = all(end.isdigit() for part in ends for end in part)
+    return max(1, sum(int(part[-1]) - int(part[0]) + 1 for part in ends)) if known else 1
 
 
 def _whole(text: str | None) -> int | None:

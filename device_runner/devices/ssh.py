@@ -36,7 +36,7 @@ _ROOT = ".cache/splitbench-device"
 # The first words are for any login shell; what sh is told to print tells a command that cannot be started from one that
 # ends with the same status.
 _NOT_STARTED = b"splitbench: not started"
-_START = f'trap \'echo {_NOT_STARTED.decode()} >&2\' EXIT; exec "$0" "$@"'
+_START = f'export {{mark}}; trap \'echo {_NOT_STARTED.decode()} >&2\' EXIT; exec "$0" "$@"'
 _CANNOT_EXECUTE = 126
 
 # sshd lets commands run on when it loses who gave them. A runner that is left over would spoil the next times, so that

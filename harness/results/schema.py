@@ -108,6 +108,7 @@ class RoundRecord(BaseModel):
     Attributes:
         report: every sample; None where the runner gave none.
         reason: of a failure.
+        energy_reason: why no energy was measured.
         before, after: how the device fared; None in runs that did not ask it.
     """
 
@@ -118,6 +119,7 @@ class RoundRecord(BaseModel):
     status: Literal["ok", "failed"]
     reason: str = ""
     report: RunnerReport | None = None
+    energy_reason: str = ""
     before: DeviceState | None = None
     after: DeviceState | None = None
 
@@ -262,7 +264,8 @@ SUMMARY = (
     Column(
         "modelled_end_to_end_ms", pa.float64(), "end to end with that in place of the measured transfer", "likewise"
     ),
-    Column("energy_mj", pa.float64(), "energy of one head", "the device does not tell it"),
+    Column("energy_mj", pa.float64(), "energy of one head, from a loop of its own", "energy_reason says why"),
+    Column("energy_reason", pa.string(), "why energy_mj is empty", "it is not, or nothing was measured"),
     Column("temperature_c", pa.float64(), "highest before or after a round", "the device does not tell it"),
     Column(
         "throttled", pa.bool_(), "was the device throttled before or after any round?", "the device does not tell it"

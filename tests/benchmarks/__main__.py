@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import speed
+from tests.benchmarks import devices, speed
 from tests.benchmarks.comparison import Result
 
 SAMPLES = Path("build/benchmark.json")
 
 
-def results() -> Iterator[Result]:
-    """Every comparison, the quick ones first."""
+def _speed() -> Iterator[Result]:
+    """The quick ones first."""
     native, network = speed.build_native(), speed.default_network()
     yield speed.start_up()
     yield speed.framing(native)
@@ -27,18 +28,29 @@ def results() -> Iterator[Result]:
     yield from speed.exporting(network)
 
 
-def main() -> None:
-    """Run all comparisons."""
+def _devices() -> Iterator[Result]:
+    yield from devices.results(speed.build_native())
+
+
+PARTS: dict[str, Callable[[], Iterator[Result]]] = {"speed": _speed, "devices": _devices}
+
+
+@click.command()
+@click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
+def main(parts: Sequence[str]) -> None:
+    """Run all comparisons, or only some parts of them."""
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     console, found = Console(), []
     table = Table("comparison", "median", "95 % interval", "goal", "", box=None)
-    for result in results():
+    for result in (result for part in parts or PARTS for result in PARTS[part]()):
         found.append(result)
         interval = (
             f"{result.low:.3f} to {result.high:.3f}" if result.low is not None and result.high is not None else ""
         )
-        verdict = "met" if result.value <= result.goal else "MISSED"
-        row = (result.name, f"{result.value:.3f} {result.unit}", interval, f"<= {result.goal}", verdict)
+        goal, verdict = "", ""
+        if result.goal is not None:
+            goal, verdict = f"<= {result.goal:g}", "met" if result.value <= result.goal else "MISSED"
+        row = (result.name, f"{result.value:.3f} {result.unit}", interval, goal, verdict)
         console.print("  ".join(row), highlight=False)
         table.add_row(*row)
         SAMPLES.parent.mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ class Result:
 
     Attributes:
         value, low, high: the figure that is judged, with its 95 % interval (low and high are None for single samples).
-        goal: it should be at most this.
+        goal: it should be at most this; None: nothing is asked of it.
         samples: everything measured, by name, as it came.
     """
 
@@ -28,7 +28,7 @@ class Result:
     value: float
     low: float | None
     high: float | None
-    goal: float
+    goal: float | None
     samples: dict[str, list[float]]
 
 
@@ -42,7 +42,9 @@ def in_pairs(ours: Measure, other: Measure, pairs: int, seed: int = 0) -> tuple[
     return found[ours], found[other]
 
 
-def judge(name: str, unit: str, goal: float, figures: Sequence[float], samples: dict[str, list[float]]) -> Result:
+def judge(
+    name: str, unit: str, goal: float | None, figures: Sequence[float], samples: dict[str, list[float]]
+) -> Result:
     """Summarise one figure per pair by its median, with an interval that resamples pairs."""
     interval = cluster_interval([np.array([figure]) for figure in figures], "median")
     low, high = interval or (None, None)

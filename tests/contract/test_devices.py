@@ -11,6 +11,7 @@ import pytest
 
 from device_runner.bundle import build_bundle
 from device_runner.devices import DEVICES, Device
+from device_runner.devices.adb import Adb
 from device_runner.devices.emulated import Emulated
 from device_runner.devices.local import Local
 from device_runner.devices.probe import read_state
@@ -19,10 +20,20 @@ from device_runner.errors import DeviceError, RunnerCode, RunnerError, TransferE
 from device_runner.frames import Frame, encode_payload
 from device_runner.runner import Job, Shipping, run_head
 from harness.receiver import Receiver
+from tests.parts.adbd.fixture import attached_phone, own_adb_server, the_adb_server
+from tests.parts.adbd.phone import Phone
 from tests.parts.sshd.fixture import awkward_pi, plain_pi, the_awkward_pi, the_plain_pi
 from tests.parts.sshd.pi import Pi
 
-__all__ = ["awkward_pi", "plain_pi", "the_awkward_pi", "the_plain_pi"]
+__all__ = [
+    "attached_phone",
+    "awkward_pi",
+    "own_adb_server",
+    "plain_pi",
+    "the_adb_server",
+    "the_awkward_pi",
+    "the_plain_pi",
+]
 
 
 class DeviceContract:

@@ -267,6 +267,12 @@ class TestTunnel:
         address = device.open_tunnel(9)
         assert address in [f"127.0.0.1:{port}" for port in tunnels(attached_phone)]
 
+    def test_closing_a_lost_device_is_no_error(self, attached_phone: Phone, device: Adb) -> None:
+        for port in (9, 10):
+            device.open_tunnel(port)
+        attached_phone.change(state="unplugged")
+        device.close()
+
     def test_closing_closes_no_other(self, attached_phone: Phone, device: Adb) -> None:
         mine = device.open_tunnel(9)
         with Adb(attached_phone.address) as other:

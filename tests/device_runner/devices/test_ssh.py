@@ -11,6 +11,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -258,7 +259,7 @@ class TestCommands:
         with failure("did not end within 0.5 s"):
             device.call(["sh", "-c", "sleep 4321 & sleep 4322; echo"], timeout_s=0.5)
         device.call(["true"], timeout_s=20)
-        assert not sleeping(plain_pi)
+        wait_for(lambda: not sleeping(plain_pi))
 
     def test_a_signal_is_a_negative_status(self, device: Ssh) -> None:
         assert device.call(["sh", "-c", "kill -9 $$"], timeout_s=20).status == -9
@@ -294,7 +295,7 @@ class TestCommands:
         with plain_pi.behind() as front, Ssh(plain_pi.address_through(front.port)) as ssh:
             lose_a_sleeping_command(plain_pi, ssh, front.cut)
             assert ssh.call(["true"], timeout_s=20).status == 0
-            assert not sleeping(plain_pi)
+            wait_for(lambda: not sleeping(plain_pi))
 
     def test_a_silent_connection_s_command_is_ended_by_the_next(self, plain_pi: Pi) -> None:
         with plain_pi.behind() as front, Ssh(plain_pi.address_through(front.port)) as ssh:
@@ -302,22 +303,30 @@ class TestCommands:
             lose_a_sleeping_command(plain_pi, ssh, front.silence)
             front.forward()
             assert ssh.call(["true"], timeout_s=20).status == 0
-            assert not sleeping(plain_pi)
+            wait_for(lambda: not sleeping(plain_pi))
 
     def test_what_a_harness_left_behind_is_ended_by_the_next_one_and_nothing_else(self, plain_pi: Pi) -> None:
-        with plain_pi.behind() as front, Ssh(plain_pi.address_through(front.port)) as gone:
+        with (
+            plain_pi.behind() as front,
+            Ssh(plain_pi.address_through(front.port)) as gone,
+            Ssh(plain_pi.address) as other,
+            Ssh(plain_pi.address) as new,
+            ThreadPoolExecutor() as pool,
+        ):
+            go = f"{other.root()}-go"
+            other.call_checked(["mkdir", "-p", str(Path(go).parent)], timeout_s=20)
             lose_a_sleeping_command(plain_pi, gone, front.cut)
-            with Ssh(plain_pi.address) as other, Ssh(plain_pi.address) as new:
-                busy = threading.Thread(target=other.call, args=(["sleep", "4.321"],), kwargs={"timeout_s": 60})
-                busy.start()
-                wait_for(lambda: "sleep 4.321" in plain_pi.commands())
-                new.root()
-                assert sleeping(plain_pi) == ["sleep 4.321"]
-                busy.join()
+            busy = pool.submit(
+                other.call, ["sh", "-c", 'while ! [ -e "$0" ]; do sleep 0.1; done; rm "$0"', go], timeout_s=60
+            )
+            wait_for(lambda: "sleep 0.1" in plain_pi.commands())
+            new.call_checked(["touch", go], timeout_s=20)
+            assert busy.result().status == 0
+            wait_for(lambda: not sleeping(plain_pi))
 
     def test_an_interrupted_command_ends_on_the_device(self, plain_pi: Pi, device: Ssh) -> None:
         def interrupt() -> None:
-            wait_for(lambda: sleeping(plain_pi) != [])
+            wait_for(lambda: bool(sleeping(plain_pi)))
             os.kill(os.getpid(), signal.SIGINT)
 
         interrupting = threading.Thread(target=interrupt)
@@ -326,7 +335,7 @@ class TestCommands:
             device.call(["sleep", "4321"], timeout_s=60)
         interrupting.join()
         assert device.call(["true"], timeout_s=20).status == 0
-        assert not sleeping(plain_pi)
+        wait_for(lambda: not sleeping(plain_pi))
 
 
 class TestFiles:
@@ -481,14 +490,14 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def sleeping(pi: Pi) -> list[str]:
-    return [line for line in pi.commands() if line.startswith("sleep")]
+    return [line for line in pi.commands() if line.startswith("sleep 432")]
 
 
 def lose_a_sleeping_command(pi: Pi, device: Ssh, lose: Callable[[], None]) -> None:
     """Start a command that sleeps for long, and lose the connection once it does."""
 
     def wait_and_lose() -> None:
-        wait_for(lambda: sleeping(pi) != [])
+        wait_for(lambda: bool(sleeping(pi)))
         lose()
 
     losing = threading.Thread(target=wait_and_lose)

@@ -97,6 +97,7 @@ def phone(*, storage_bytes: int = 512 * 2**20, machine: str = "aarch64") -> Iter
         storage_bytes: how much fits on /data.
         machine: what `uname -m` says.
     """
+    assert os.geteuid() == 0, "the phone of the tests needs root: it has a root folder and mounts of its own"
     ensure_arm64_programs_start()
     with tempfile.TemporaryDirectory(prefix="phone-") as folder:
         root = Path(folder)
@@ -135,7 +136,16 @@ def adb_server() -> Iterator[AdbServer]:
         port = listener.getsockname()[1]
         listener.close()
         process = subprocess.Popen(
-            ["adb", "-P", str(port), "nodaemon", "server"],
+            [
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                "adb",
+                "-P",
+                str(port),
+                "nodaemon",
+                "server",
+            ],  # also where tests are killed
             env={**os.environ, "HOME": home, "ANDROID_SDK_HOME": home, "ADB_EMU": "0", "TMPDIR": home},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

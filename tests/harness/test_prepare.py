@@ -1,0 +1,78 @@
+"""A device is ready when its runner reaches a receiver: straight where that works, through a tunnel where not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from device_runner.devices import Device, DeviceFacts
+from device_runner.devices.local import Local
+from device_runner.errors import DeviceError, UsageError
+from device_runner.link import LinkShape
+from harness import prepare
+from harness.prepare import prepared
+
+
+class Elsewhere(Local):
+    """This machine, as if it stood behind a network: seen from there the workstation has a given address."""
+
+    direct_link, tunnel_link = "direct", "tunnel"
+    seen: str | None = None
+
+    def workstation_address(self) -> str:
+        return self.seen  # type: ignore[return-value]
+
+    def open_tunnel(self, port: int) -> str:
+        return f"127.0.0.1:{port}"
+
+    def describe(self) -> DeviceFacts:
+        return replace(super().describe(), emulated=True)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> type[Elsewhere]:
+    def open_it(address: str) -> Device:
+        return Elsewhere(address)
+
+    monkeypatch.setattr(prepare, "open_device", open_it)
+    return Elsewhere
+
+
+def test_this_machine_is_ready_over_loopback() -> None:
+    with prepared("local") as ready:
+        assert (ready.entry.label, ready.entry.link) == ("local", "loopback")
+        assert ready.receiver_address() == f"127.0.0.1:{ready.receiver.port}"
+
+
+def test_a_shaped_link_is_called_emulated() -> None:
+    with prepared("local", shape=LinkShape.parse("wifi:40mbit/5ms")) as ready:
+        assert ready.entry.link == "wifi:40mbit/5ms over loopback (emulated)"
+
+
+def test_an_emulated_device_is_called_so(elsewhere: type[Elsewhere], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere, "seen", "127.0.0.1")
+    with prepared("pi") as ready:
+        assert (ready.entry.label, ready.entry.link) == ("pi (emulated)", "direct")
+
+
+@pytest.mark.parametrize("seen", [None, "192.0.2.1"], ids=["not known", "not this machine's own"])
+def test_a_tunnel_is_taken_where_there_is_no_direct_way(
+    elsewhere: type[Elsewhere], monkeypatch: pytest.MonkeyPatch, seen: str | None
+) -> None:
+    monkeypatch.setattr(elsewhere, "seen", seen)
+    with prepared("pi") as ready:
+        assert ready.entry.link == "tunnel"
+    with pytest.raises(DeviceError, match="directly"), prepared("pi", way_back="direct"):
+        pass
+
+
+def test_the_way_that_was_asked_for_is_taken(elsewhere: type[Elsewhere], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere, "seen", "127.0.0.1")
+    with prepared("pi", way_back="tunnel") as ready:
+        assert ready.entry.link == "tunnel"
+
+
+def test_this_machine_has_no_tunnel() -> None:
+    with pytest.raises(UsageError, match="no tunnel"), prepared("local", way_back="tunnel"):
+        pass
