@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from device_runner.files import file_sha256
 from harness.errors import ExportError
 
-MANIFEST_FORMAT: Literal[1] = 1
+MANIFEST_FORMAT: Literal[2] = 2  # 2: the scales of int8 weights have a floor
 
 
 class Manifest(BaseModel):
@@ -28,7 +28,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = MANIFEST_FORMAT
+    format: Literal[2] = MANIFEST_FORMAT
     model: str
     weights_sha256: str
     input_size: tuple[int, int]

@@ -17,6 +17,7 @@ from executorch.backends.xnnpack.quantizer.xnnpack_quantizer_utils import (
     get_weight_qspec,
 )
 from torch import Tensor, fx
+from torchao.quantization.pt2e.observer import PerChannelMinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
@@ -25,6 +26,10 @@ from harness.errors import ExportError
 from harness.splits import Cut, CuttableGraph, Network, SplitPoint, op_name
 
 CALIBRATION_BATCH = 16
+# A kernel adds the bias as int32 in steps of input scale x weight scale. A channel that training has switched off has
+# weights of (almost) nothing, so a step of nothing, and its bias overflows: the channel comes out bright in place of
+# dark. A floor of 2^-18 holds biases up to 64 where the input's scale is 1/128, and costs no weight above 5e-4 a level.
+WEIGHT_SCALE_FLOOR = 2.0**-18
 CALIBRATION_PICTURES = 64
 
 
@@ -52,6 +57,13 @@ class ClampQuantizer(XNNPACKQuantizer):  # type: ignore[misc]
         clamp.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
             output_qspec=get_output_act_qspec(config), _annotated=True
         )
+
+
+def floor_weight_scales(prepared: fx.GraphModule) -> None:
+    """Let no channel's weights have a scale below the floor, in place."""
+    for observer in prepared.modules():
+        if isinstance(observer, PerChannelMinMaxObserver):
+            observer.eps.fill_(WEIGHT_SCALE_FLOOR)
 
 
 class QuantizedNetwork(CuttableGraph):
@@ -90,6 +102,7 @@ class QuantizedNetwork(CuttableGraph):
             observed = self._observed
             prepared = self._prepare(batch)
             prepared.load_state_dict(observed)
+            floor_weight_scales(prepared)
             converted = convert_pt2e(prepared)
             converted.recompile()
             self._graphs[batch] = converted

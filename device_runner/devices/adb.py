@@ -40,7 +40,10 @@ _END = 'kill -KILL -- "-$1" 2>/dev/null || kill -KILL "$1"'
 
 # Prints the hash of what came in and the length of what was written, and leaves nothing that is not whole, also where
 # the connection was cut: that ends the input, and Android hangs up on the shell.
-_TAKE = 'trap "" HUP; tee "$1" | sha256sum; size=$(($(wc -c <"$1"))); [ "$size" = "$2" ] || rm -f "$1"; echo "$size"'
+_TAKE = (
+    'trap "" HUP; rm -f "$1" || exit; tee "$1" | sha256sum; size=$(($(wc -c <"$1"))); '
+    '[ "$size" = "$2" ] || rm -f "$1"; echo "$size"'
+)
 _GIVE = 'sha256sum <"$1" && exec cat "$1"'
 
 _MACHINE = "aarch64"
@@ -116,7 +119,7 @@ class Adb(RemoteDevice):
             done = self._transfer(argv, talk, f" while {local.name} was sent")
         told = done.stdout.decode(errors="replace").split()
         arrived = int(told[-1]) if told and told[-1].isdigit() else 0
-        if arrived != size or done.stderr:
+        if arrived != size:
             why = f": {talk.said()}" if done.stderr else ""
             raise TransferError(
                 f"{self.name}: {local.name}: {arrived} of {size} bytes arrived{why}",
@@ -170,9 +173,11 @@ class Adb(RemoteDevice):
         for port in tuple(self._tunnels.values()):  # a lost device empties it meanwhile
             with (
                 contextlib.suppress(DeviceError),  # lost with the device
-                self._opened(self._connected, f"reverse:killforward:tcp:{port}".encode(), timeout_s=_END_S),
+                self._opened(
+                    self._connected, f"reverse:killforward:tcp:{port}".encode(), timeout_s=_END_S
+                ) as connection,
             ):
-                pass
+                connection.check_okay()  # the first one was for the request
         self._forget()
 
     def _ready(self) -> str:

@@ -77,7 +77,7 @@ class Conversation:
             if writable and self.status is None:
                 try:
                     pending = pending[connection.send(pending) :] or memoryview(next(outgoing, b""))
-                except BrokenPipeError:
+                except ConnectionError:
                     pending = memoryview(b"")  # nobody reads on; why, is still to be read
 
     @property

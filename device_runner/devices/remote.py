@@ -18,6 +18,9 @@ _UNPACK_S = 300.0
 _RESERVE_BYTES = 8 * 2**20
 # A bundle, and some heads.
 _LEAST_BYTES = 64 * 2**20
+# What is there already is trusted by its content, not by its name.
+_SAME_FILE = '[ -f "$1" ] && sum=$(sha256sum <"$1") && [ "${sum%% *}" = "$2" ]'
+_WHOLE_BUNDLE = 'cd "$1" 2>/dev/null && sha256sum -c SHA256SUMS >/dev/null 2>&1'
 _TRY_PROGRAM = """
 f="$1/.try.$$"
 mkdir -p "$1" && printf '#!/bin/sh\\nexit 0\\n' >"$f" && chmod 700 "$f" && "$f"
@@ -71,7 +74,7 @@ class RemoteDevice(Device):
         """Put one file on the device, unless its content is there already; returns its path there."""
         sha256 = file_sha256(local)
         remote = f"{self.root()}/files/{sha256}"
-        if not self._exists(remote):
+        if remote not in self._there and not self._call_quietly(_SAME_FILE, remote, sha256):
             self._put_whole(local, remote)
         self._there.add(remote)
         return remote
@@ -79,7 +82,8 @@ class RemoteDevice(Device):
     def deploy(self, bundle: Bundle) -> tuple[str, ...]:
         """Unpack the bundle on the device, unless it is there; returns how a command line that runs it begins."""
         folder = f"{self.root()}/bundles/{bundle.sha256}"
-        if not self._exists(folder):
+        if folder not in self._there and not self._call_quietly(_WHOLE_BUNDLE, folder):
+            self.call_checked(["rm", "-rf", folder], timeout_s=_QUICK_S)
             archive = f"{folder}.{secrets.token_hex(4)}.tar.gz"  # another harness may unpack its own right now
             self._put_whole(bundle.archive, archive)
             self._unpack(archive, folder)
@@ -104,10 +108,9 @@ class RemoteDevice(Device):
         except (IndexError, ValueError) as exc:
             raise DeviceError(f"{self.name}: df cannot be read: {lines}", remedy="see bench devices") from exc
 
-    def _exists(self, remote: str) -> bool:
-        if remote in self._there:
-            return True
-        return self.call(["test", "-e", remote], timeout_s=_QUICK_S).status == 0
+    def _call_quietly(self, script: str, *arguments: str) -> bool:
+        """Whether a script succeeds."""
+        return self.call(["sh", "-c", script, "sh", *arguments], timeout_s=_QUICK_S).status == 0
 
     def _put_whole(self, local: Path, remote: str) -> None:
         """A file that is either whole or not there, also where two harnesses put it at once."""

@@ -51,7 +51,7 @@ def main(parts: Sequence[str]) -> None:
         if result.goal is not None:
             goal, verdict = f"<= {result.goal:g}", "met" if result.value <= result.goal else "MISSED"
         row = (result.name, f"{result.value:.3f} {result.unit}", interval, goal, verdict)
-        console.print("  ".join(row), highlight=False)
+        console.print("  ".join(row), highlight=False, soft_wrap=True)
         table.add_row(*row)
         SAMPLES.parent.mkdir(exist_ok=True)
         kept = {

@@ -27,7 +27,6 @@ from executorch.exir import to_edge_transform_and_lower
 from torch import nn
 
 from device_runner.bundle import build_bundle
-from device_runner.cache import cache_folder
 from device_runner.devices import open_device
 from device_runner.frames import Frame, encode_payload
 from device_runner.link import LinkShape
@@ -39,7 +38,7 @@ from tests.parts.sshd import Pi, raspberry_pi
 from tests.parts.sshd.fixture import at_home
 
 PAYLOAD_BYTES = 50_000_000
-RATES = {"unlimited": 0.0, "at 40 MB/s": 40e6, "at 12 MB/s": 12e6}
+RATES = {"unlimited": 0.0, "40 MB/s": 40e6, "12 MB/s": 12e6}
 PAIRS = 5
 # At least 0.9 of the other's speed.
 MOST_OF_ITS_TIME = round(1 / 0.9, 3)
@@ -104,7 +103,7 @@ def over_ssh() -> Iterator[Result]:
         tempfile.TemporaryDirectory() as folder,
         _payload() as payload,
         raspberry_pi(Path(folder)) as pi,
-        _kept_caches() as patch,
+        pytest.MonkeyPatch.context() as patch,
     ):
         at_home(pi, patch)
         yield second_deployment("ssh", pi.address)
@@ -117,7 +116,7 @@ def over_ssh() -> Iterator[Result]:
 
 def over_adb() -> Iterator[Result]:
     """A phone."""
-    with adb_server() as server, phone() as device, _payload() as payload, _kept_caches() as patch:
+    with adb_server() as server, phone() as device, _payload() as payload, pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment.items():
             patch.setenv(name, value)
         yield second_deployment("adb", device.address)
@@ -141,10 +140,10 @@ def _adb_push(server: AdbServer, device: Phone) -> Rival:
 
 
 def deployment(kind: str, rate: str, address: str, rival: Rival, payload: Path) -> Result:
-    """Compare pushing a file with the rival's copy of it; connecting counts for both, as does ours of the hashes."""
+    """Compare pushing a file with a rival's copy of it: both connect anew, and ours hashes the file as well."""
     ours, theirs = in_pairs(lambda: _push_seconds(address, payload), lambda: rival.seconds(payload), pairs=PAIRS)
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    name = f"50 MB over {kind} {rate}: time / {rival.name}'s"
+    name = f"50 MB, {kind}, {rate}: time / {rival.name}'s"
     goal = None if rate == "unlimited" else MOST_OF_ITS_TIME
     return judge(name, "ratio", goal, ratios, {"push_s": ours, "rival_s": theirs})
 
@@ -168,7 +167,7 @@ def second_deployment(kind: str, address: str) -> Result:
 
     whole = [_seconds(again) for _ in range(7)]
     samples = {"process_s": whole, "connect_and_deploy_s": connected}
-    return judge(f"second deployment over {kind}, as a process of its own", "s", 1.0, whole, samples)
+    return judge(f"second deployment, {kind}", "s", 1.0, whole, samples)
 
 
 def shaped_link(text: str) -> Result:
@@ -179,7 +178,7 @@ def shaped_link(text: str) -> Result:
     rates = [s.wire_bytes / (s.transfer_ns * 1e-9 - shape.rtt_s) for s in shipments]
     off = [100 * abs(rate / shape.rate_bytes_per_s - 1) for rate in rates]
     samples = {"transfer_ns": [float(s.transfer_ns) for s in shipments], "bytes_per_s": rates}
-    return judge(f"link {text}: rate off the nominal one", "%", 5.0, off, samples)
+    return judge(f"link {text}: error of its rate", "%", 5.0, off, samples)
 
 
 def _ship(shape: LinkShape, count: int) -> list[Shipment]:
@@ -254,14 +253,6 @@ def _payload() -> Iterator[Path]:
         path = Path(folder) / "incompressible"
         path.write_bytes(os.urandom(PAYLOAD_BYTES))
         yield path
-
-
-@contextmanager
-def _kept_caches() -> Iterator[pytest.MonkeyPatch]:
-    """A changed environment, in which what was built for this one is still found."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPLITBENCH_CACHE_DIR", str(cache_folder()))
-        yield patch
 
 
 def _seconds(step: Callable[[], object]) -> float:

@@ -15,6 +15,7 @@ from device_runner.devices.adb import Adb
 from device_runner.devices.emulated import Emulated
 from device_runner.devices.local import Local
 from device_runner.devices.probe import read_state
+from device_runner.devices.remote import RemoteDevice
 from device_runner.devices.ssh import Ssh
 from device_runner.errors import DeviceError, RunnerCode, RunnerError, TransferError
 from device_runner.frames import Frame, encode_payload
@@ -81,6 +82,18 @@ class DeviceContract:
         done = device.call([*runner, "--no-such-option"], timeout_s=20)
         assert done.status == RunnerCode.USAGE
         assert done.stderr.startswith(b"head_runner: ")
+
+    def test_what_was_damaged_on_the_device_is_shipped_anew(self, device: Device, tmp_path: Path) -> None:
+        if not isinstance(device, RemoteDevice):
+            pytest.skip("nothing is copied to this kind of device")
+        (tmp_path / "file").write_bytes(b"whole")
+        remote, runner = device.push(tmp_path / "file"), device.deploy(build_bundle(device.target))
+        for path in (remote, runner[-1]):
+            device.call_checked(["sh", "-c", 'printf damaged >>"$1"', "sh", path], timeout_s=20)
+        device.close()  # it remembers nothing then
+        assert device.call(["cat", device.push(tmp_path / "file")], timeout_s=20).stdout == b"whole"
+        runner = device.deploy(build_bundle(device.target))
+        assert device.call(runner, timeout_s=20).status == RunnerCode.USAGE
 
     def test_what_is_fetched_arrives_equal(self, device: Device, tmp_path: Path) -> None:
         content = os.urandom(100_000)

@@ -101,6 +101,8 @@ def int8_head(lively: Callable[[str, int], Network], root: Path) -> Head:
     return export_one(lively(name, side), split, "int8", root)
 
 
+# ExecuTorch's own, about its own code, where batch norm stands alone.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize(("name", "side", "split"), ALL_FAMILIES)
 def test_an_arm64_device_computes_what_this_machine_computes(

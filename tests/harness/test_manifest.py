@@ -59,7 +59,7 @@ def test_an_empty_folder_holds_no_head(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"format": 2}, {"precision": "fp8"}, {"surplus": 1}, {"max_frame_bytes": "many"}, {"model": None}]
+    "changed", [{"format": 1}, {"precision": "fp8"}, {"surplus": 1}, {"max_frame_bytes": "many"}, {"model": None}]
 )
 def test_a_manifest_of_another_kind_is_refused(folder: Path, changed: dict[str, object]) -> None:
     rewrite(folder, **changed)

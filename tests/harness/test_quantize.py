@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from device_runner.bundle import Bundle
+from device_runner.devices.local import Local
+from device_runner.frames import Frame, encode_payload
+from device_runner.runner import Job, run_head
 from harness.errors import ExportError
+from harness.lowering import lower
 from harness.models import load_model
 from harness.pictures import Pictures, load_pictures
 from harness.quantize import QuantizedNetwork
@@ -114,3 +121,18 @@ def test_a_residual_network_is_close_to_float32() -> None:
     (exact,) = network.activations(own.held_out.as_float(), points)
     (close,) = QuantizedNetwork(network, calibration).activations(own.held_out.as_float(), points)
     assert min(cosine(exact[point.index], close[point.index]) for point in points) >= 0.98
+
+
+def test_a_dead_channels_bias_fits_the_kernels_int32(
+    lite: Network, lite_int8: QuantizedNetwork, lite_pictures: Pictures, bundle: Bundle, tmp_path: Path
+) -> None:
+    """Channels that training has switched off stay dark in the program, as they are in PyTorch."""
+    stem = lite.all_points[1]
+    pixels = lite_pictures.held_out.pixels[0]
+    picture = pixels.float().div(255).unsqueeze(0)
+    lower(lite_int8.head(stem), picture, tmp_path / "head.pte")
+    reference = Frame({}, {"picture": pixels.numpy(), "activation": lite_int8.head(stem)(picture).numpy()})
+    (tmp_path / "reference").write_bytes(encode_payload(reference))
+    job = Job(str(tmp_path / "head.pte"), str(tmp_path / "reference"), max_abs_err=1, zero_point=-128)
+    device = Local("local")
+    assert run_head(device, device.deploy(bundle), job, timeout_s=60).verification is not None

@@ -23,7 +23,7 @@ from device_runner.devices.adb_errors import CLASSES, device_error, meaning_of_w
 from device_runner.devices.probe import read_state
 from device_runner.errors import DeviceError, TransferError, UsageError
 from tests.parts.adbd.fixture import attached_phone, own_adb_server, the_adb_server
-from tests.parts.adbd.phone import AdbServer, Phone, phone
+from tests.parts.adbd.phone import AdbServer, Phone, phone, wait_until
 
 __all__ = ["attached_phone", "own_adb_server", "the_adb_server"]
 
@@ -165,8 +165,19 @@ class TestFiles:
         assert (tmp_path / "fetched").read_bytes() == b""
 
     def test_that_cannot_be_written_say_why(self, device: Adb, tmp_path: Path) -> None:
-        with failure("0 of 10 bytes arrived: tee: /system/blob: Permission denied", kind=TransferError):
+        with failure("0 of 10 bytes arrived: ", kind=TransferError):
             device.put(blob(tmp_path, 10), "/system/blob")
+
+    def test_replace_what_was_there_or_fail(self, device: Adb, tmp_path: Path) -> None:
+        remote = f"{TEMPORARY}/folder/blob"
+        device.call_checked(["mkdir", f"{TEMPORARY}/folder"], timeout_s=20)
+        device.put(blob(tmp_path, 10), remote)
+        device.put(blob(tmp_path, 10), remote)
+        device.get(remote, tmp_path / "fetched")
+        assert (tmp_path / "fetched").read_bytes() == (tmp_path / "blob").read_bytes()
+        device.call_checked(["chmod", "555", f"{TEMPORARY}/folder"], timeout_s=20)
+        with failure("Permission denied", kind=TransferError):
+            device.put(blob(tmp_path, 10), remote)
 
     def test_a_folder_is_not_fetched(self, device: Adb, tmp_path: Path) -> None:
         with failure("cannot be fetched", kind=TransferError):
@@ -178,6 +189,7 @@ class TestFiles:
         attached_phone.change(damaging=True)
         with failure("blob arrived damaged", kind=TransferError):
             device.push(tmp_path / "blob")
+        attached_phone.change(damaging=True)
         with failure("good arrived damaged", kind=TransferError):
             device.get(f"{TEMPORARY}/good", tmp_path / "fetched")
         assert not (tmp_path / "fetched").exists()
@@ -330,7 +342,8 @@ class TestFaults:
             device.push(sent)
         attached_phone.change(state="device")
         remote = device.push(sent)
-        assert files_in(device, ROOT) == [f"./files/{Path(remote).name}"]
+        whole = [f"./files/{Path(remote).name}"]
+        wait_until(lambda: files_in(device, ROOT) == whole, "the phone threw away what it had of the first one")
         device.get(remote, tmp_path / "fetched")
         assert (tmp_path / "fetched").read_bytes() == sent.read_bytes()
 

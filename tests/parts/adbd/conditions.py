@@ -18,7 +18,7 @@ class Conditions:
         state: "unauthorized": the dialog was not accepted; "offline": connects and never says who it is; "silent":
             answers no request any more; "unplugged": nothing listens.
         change_after_bytes: when this much more payload has come in, the state changes to `then`.
-        damaging: spoils a byte of each long message, both ways.
+        damaging: spoils a byte of the next long message, whichever way it goes.
         bytes_per_second: of both directions together.
     """
 

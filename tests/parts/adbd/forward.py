@@ -99,6 +99,8 @@ async def _join(stream: Stream, reader: asyncio.StreamReader, writer: asyncio.St
     tasks = [asyncio.create_task(_to_socket(stream, writer)), asyncio.create_task(_to_stream(reader, stream))]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if stream.ended:
+            await tasks[0]  # what came before the end
         await writer.drain()
     except OSError:
         pass

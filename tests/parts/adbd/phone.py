@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Unpack
 
 from tests.parts.adbd.android import install_android
-from tests.parts.adbd.binfmt import ensure_arm64_programs_start
 from tests.parts.adbd.conditions import Changes
+from tests.parts.arm64 import run_arm64_programs
 
 _REPOSITORY = Path(__file__).parents[3]
 _PATIENCE_S = 10.0
@@ -98,7 +98,7 @@ def phone(*, storage_bytes: int = 512 * 2**20, machine: str = "aarch64") -> Iter
         machine: what `uname -m` says.
     """
     assert os.geteuid() == 0, "the phone of the tests needs root: it has a root folder and mounts of its own"
-    ensure_arm64_programs_start()
+    run_arm64_programs()
     with tempfile.TemporaryDirectory(prefix="phone-") as folder:
         root = Path(folder)
         install_android(root, machine=machine)

@@ -81,11 +81,11 @@ async def _feed(stream: Stream, process: asyncio.subprocess.Process, *, packets:
 
 
 async def _give(stdin: asyncio.StreamWriter, data: bytes) -> None:
-    try:
+    if stdin.is_closing():
+        return  # it reads no further
+    with contextlib.suppress(OSError):
         stdin.write(data)
         await stdin.drain()
-    except OSError:
-        pass  # it reads no further
 
 
 def _hang_up(process: asyncio.subprocess.Process) -> None:

@@ -12,7 +12,7 @@ from tests.parts.adbd.protocol import MAX_PAYLOAD, VERSION, Message, read_messag
 
 _AUTH_TOKEN, _AUTH_PUBLIC_KEY = 1, 3
 _TOKEN_BYTES = 20
-_LONG_BYTES = 16 * 1024  # commands are shorter, files are not
+_LONG_BYTES, _SPOILT = 2048, 1000  # commands are shorter, files are not
 
 
 class Stream:
@@ -130,11 +130,14 @@ class Transport:
         self._writer.transport.abort()
 
     async def open(self, destination: str) -> Stream | None:
-        """Open a stream to a place that the adb server reaches ("tcp:8000"); None where it cannot."""
+        """Open a stream to a place that the adb server reaches ("tcp:8000"); None where it cannot.
+
+        It may have said something and have ended already.
+        """
         stream = self._new_stream()
         await self.send(Message(b"OPEN", stream.local_id, 0, destination.encode() + b"\0"))
         await stream.opened.wait()
-        return None if stream.ended else stream
+        return stream if stream.remote_id else None
 
     async def send(self, message: Message) -> None:
         """Send a message; its payload counts against the phone's bandwidth."""
@@ -146,8 +149,8 @@ class Transport:
         """What becomes of a payload on the way."""
         if not self._conditions.damaging or len(payload) < _LONG_BYTES:
             return payload
-        middle = len(payload) // 2
-        return payload[:middle] + bytes([payload[middle] ^ 1]) + payload[middle + 1 :]
+        self._conditions.damaging = False
+        return payload[:_SPOILT] + bytes([payload[_SPOILT] ^ 1]) + payload[_SPOILT + 1 :]
 
     def _count(self, received: int) -> None:
         now = self._conditions

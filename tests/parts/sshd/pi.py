@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.parts.sshd.arm64 import run_arm64_programs
+from device_runner.cache import cache_folder
+from tests.parts.arm64 import run_arm64_programs
 from tests.parts.sshd.proxy import Proxy, proxy
 
 _USER_ID = 1000
@@ -89,7 +90,8 @@ class Pi:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {"HOME": str(self.client), "SSH_AUTH_SOCK": ""}
+        # Another HOME is no reason to build everything anew.
+        return {"HOME": str(self.client), "SSH_AUTH_SOCK": "", "SPLITBENCH_CACHE_DIR": str(cache_folder())}
 
     @property
     def openssh_options(self) -> list[str]:
