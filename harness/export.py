@@ -26,7 +26,7 @@ from torch import Tensor
 from device_runner.files import file_sha256
 from device_runner.frames import Frame, encode_payload
 from harness.errors import ExportError
-from harness.lowering import Lowered, LoweringJob, serve
+from harness.lowering import Lowered, LoweringJob, serve, warm_up
 from harness.manifest import MANIFEST_FORMAT, Head, Manifest, read_head
 from harness.splits import Cut, CuttableGraph, Network, SplitPoint, dequantize, extract_head
 
@@ -131,6 +131,7 @@ class _Exporter:
 
     def lower_all(self, jobs: Sequence[_Job]) -> Iterator[tuple[SplitPoint, Head | ExportError]]:
         """Lower in parallel processes within the machine's memory, the longest first."""
+        warm_up()
         waiting = sorted(jobs, key=lambda job: job.point.index)
         workers: dict[Connection, _Worker] = {}
         for _ in range(min(self._places(), len(waiting))):

@@ -7,13 +7,15 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import to_edge_transform_and_lower
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.fx import traceback
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -43,6 +45,16 @@ class _NoHistory(traceback.NodeSource):
     def __init__(self, node: object, pass_name: str = "", action: traceback.NodeSourceAction | None = None) -> None:
         del node
         super().__init__(None, pass_name, action)
+
+
+@cache
+def warm_up() -> None:
+    """Lower next to nothing: the patterns that XNNPACK's partitioner makes at first are then there in forked processes.
+
+    They take some 2.5 s, whatever is lowered.
+    """
+    with TemporaryDirectory() as folder:
+        lower(fx.symbolic_trace(nn.Conv2d(3, 4, 1)), torch.zeros(1, 3, 8, 8), Path(folder) / "head.pte")
 
 
 def serve(graph: fx.GraphModule, picture: Tensor, jobs: Connection, inherited: Sequence[Connection]) -> None:

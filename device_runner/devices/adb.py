@@ -25,7 +25,7 @@ from device_runner.devices.adb_errors import (
     device_error,
     meaning_of_words,
 )
-from device_runner.devices.adb_shell import STDIN_BYTES, Conversation, TimeOverError, pieces, request, until
+from device_runner.devices.adb_shell import STDIN_BYTES, Conversation, TimeIsOver, pieces, request, until
 from device_runner.devices.base import Completed
 from device_runner.devices.remote import RemoteDevice
 from device_runner.errors import DeviceError, TransferError, UsageError
@@ -101,7 +101,7 @@ class Adb(RemoteDevice):
         talk = Conversation(pieces(stdin))
         try:
             return self._converse(argv, talk, until(time.monotonic() + timeout_s))
-        except TimeOverError as exc:
+        except TimeIsOver as exc:
             if not talk.process:
                 raise self._lost(SILENT) from exc
             what = f"{Path(argv[0]).name} did not end within {timeout_s:g} s"
@@ -229,7 +229,7 @@ class Adb(RemoteDevice):
         try:
             with self._opened(serial, request(["uname", "-m"])) as connection:
                 talk.hold(connection.conn, until(time.monotonic() + self.answer_s))
-        except TimeOverError as exc:
+        except TimeIsOver as exc:
             raise self._lost(SILENT) from exc
         machine = talk.stdout.decode(errors="replace").strip()
         if machine != _MACHINE:
@@ -239,18 +239,18 @@ class Adb(RemoteDevice):
     def _transfer(self, argv: Sequence[str], talk: Conversation, during: str) -> Completed:
         try:
             return self._converse(argv, talk, lambda: self.stall_s, during=during)
-        except TimeOverError as exc:
+        except TimeIsOver as exc:
             raise self._lost(SILENT, during=during) from exc
 
     def _converse(
         self, argv: Sequence[str], talk: Conversation, time_left: Callable[[], float], *, during: str = ""
     ) -> Completed:
-        """Run a command; raises TimeOverError after it was ended, with all that it started."""
+        """Run a command; raises TimeIsOver after it was ended, with all that it started."""
         serial = self._ready()
         try:
             with self._opened(serial, request(argv), during=during) as connection:
                 talk.hold(connection.conn, time_left)
-        except TimeOverError:
+        except TimeIsOver:
             self._end(serial, talk.process)
             raise
         if talk.why_not_started is not None:
@@ -264,7 +264,7 @@ class Adb(RemoteDevice):
             return
         patience_s = min(_END_S, self.answer_s)
         with (
-            contextlib.suppress(DeviceError, TimeOverError),
+            contextlib.suppress(DeviceError, TimeIsOver),
             self._opened(serial, request(["sh", "-c", _END, "sh", process]), timeout_s=patience_s) as connection,
         ):
             Conversation().hold(connection.conn, until(time.monotonic() + patience_s))

@@ -26,7 +26,7 @@ _NOT_STARTED = b"splitbench: not started\n"
 _START = f"echo $$; trap 'case $? in 126|127) echo {_NOT_STARTED.decode().strip()} >&2; esac' EXIT; exec "
 
 
-class TimeOverError(Exception):
+class TimeIsOver(Exception):  # noqa: N818 - adb.py turns it into an error that says of what
     """A command has not ended, or nothing has moved, for as long as was allowed."""
 
 
@@ -63,7 +63,7 @@ class Conversation:
             time_left: for how many seconds nothing may move; asked before each wait.
 
         Raises:
-            TimeOverError: no time is left.
+            TimeIsOver: no time is left.
             EOFError, ConnectionError: the connection was lost.
         """
         outgoing = self._packets()
@@ -145,6 +145,6 @@ def _wait(connection: socket.socket, *, to_write: bool, timeout_s: float) -> tup
     poll.register(connection, select.POLLIN | (select.POLLOUT if to_write else 0))
     events = poll.poll(timeout_s * 1000) if timeout_s > 0 else []
     if not events:
-        raise TimeOverError
+        raise TimeIsOver
     found = events[0][1]
     return bool(found & (select.POLLIN | select.POLLHUP | select.POLLERR)), bool(found & select.POLLOUT)

@@ -83,7 +83,6 @@ class RemoteDevice(Device):
         """Unpack the bundle on the device, unless it is there; returns how a command line that runs it begins."""
         folder = f"{self.root()}/bundles/{bundle.sha256}"
         if folder not in self._there and not self._call_quietly(_WHOLE_BUNDLE, folder):
-            self.call_checked(["rm", "-rf", folder], timeout_s=_QUICK_S)
             archive = f"{folder}.{secrets.token_hex(4)}.tar.gz"  # another harness may unpack its own right now
             self._put_whole(bundle.archive, archive)
             self._unpack(archive, folder)
@@ -133,6 +132,8 @@ class RemoteDevice(Device):
         script = (
             'set -e; part="$2.$$.part"; rm -rf "$part"; mkdir -p "$part"; gzip -dc "$1" | tar -xf - -C "$part";'
             ' test -e "$part/head_runner" || { echo "the bundle did not unpack" >&2; rm -rf "$part"; exit 1; };'
+            # Another harness may have been quicker, and may be running its own by now: only what is damaged goes.
+            ' [ ! -e "$2" ] || (cd "$2" && sha256sum -c SHA256SUMS) >/dev/null 2>&1 || rm -rf "$2";'
             ' if [ -e "$2" ]; then rm -rf "$part"; else mv "$part" "$2"; fi; rm -f "$1"'
         )
         done = self.call(["sh", "-c", script, "sh", archive, folder], timeout_s=_UNPACK_S)

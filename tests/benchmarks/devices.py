@@ -39,7 +39,7 @@ from tests.parts.sshd.fixture import at_home
 
 PAYLOAD_BYTES = 50_000_000
 RATES = {"unlimited": 0.0, "40 MB/s": 40e6, "12 MB/s": 12e6}
-PAIRS = 5
+PAIRS = {"unlimited": 9, "40 MB/s": 9, "12 MB/s": 5}
 # At least 0.9 of the other's speed.
 MOST_OF_ITS_TIME = round(1 / 0.9, 3)
 
@@ -79,13 +79,16 @@ def results(native: Path) -> Iterator[Result]:
 
 @dataclass(frozen=True)
 class Rival:
-    """What copies a file by hand: its command without the file's path, and how to remove what it copied.
+    """What copies a file by hand.
 
     Attributes:
-        copy: the command; "{file}" stands for the file.
+        connects: each copy connects anew; otherwise the device is attached before.
+        copy: its command; "{file}" stands for the file.
+        forget: the command that removes what it copied.
     """
 
     name: str
+    connects: bool
     copy: list[str]
     forget: list[str]
 
@@ -126,30 +129,36 @@ def over_adb() -> Iterator[Result]:
 
 
 def _scp(pi: Pi, port: int) -> Rival:
-    login = ["pi@127.0.0.1", "rm", "theirs"]
     return Rival(
         "scp",
+        True,
         ["scp", *pi.openssh_options, "-P", str(port), "{file}", "pi@127.0.0.1:theirs"],
-        ["ssh", *pi.openssh_options, "-p", str(port), *login],
+        ["ssh", *pi.openssh_options, "-p", str(port), "pi@127.0.0.1", "rm", "theirs"],
     )
 
 
 def _adb_push(server: AdbServer, device: Phone) -> Rival:
     adb, there = ["adb", "-P", str(server.port), "-s", device.serial], "/data/local/tmp/theirs"
-    return Rival("adb push", [*adb, "push", "{file}", there], [*adb, "shell", "rm", there])
+    return Rival("adb push", False, [*adb, "push", "{file}", there], [*adb, "shell", "rm", there])
 
 
 def deployment(kind: str, rate: str, address: str, rival: Rival, payload: Path) -> Result:
-    """Compare pushing a file with a rival's copy of it: both connect anew, and ours hashes the file as well."""
-    ours, theirs = in_pairs(lambda: _push_seconds(address, payload), lambda: rival.seconds(payload), pairs=PAIRS)
+    """Compare pushing a file with a rival's copy of it; both connect anew, or both find the device attached."""
+    ours, theirs = in_pairs(
+        lambda: _push_seconds(address, payload, connects=rival.connects),
+        lambda: rival.seconds(payload),
+        pairs=PAIRS[rate],
+    )
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     name = f"50 MB, {kind}, {rate}: time / {rival.name}'s"
     goal = None if rate == "unlimited" else MOST_OF_ITS_TIME
     return judge(name, "ratio", goal, ratios, {"push_s": ours, "rival_s": theirs})
 
 
-def _push_seconds(address: str, payload: Path) -> float:
+def _push_seconds(address: str, payload: Path, *, connects: bool) -> float:
     with open_device(address) as device:
+        if not connects:
+            device.call(["true"], timeout_s=_LIMIT_S)
         took = _seconds(lambda: device.push(payload))
         device.clean()
     return took

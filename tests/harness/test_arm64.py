@@ -5,7 +5,6 @@ Under emulation: outputs are real, times mean nothing.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,6 @@ from device_runner.errors import RunnerCode
 from device_runner.frames import Frame, encode_payload
 from device_runner.runner import Job, RunnerReport, UnverifiedError, run_head
 from harness.export import ExportSettings, Precision, export_heads
-from harness.lowering import lower
 from harness.manifest import Head
 from harness.measure import INT8_STEPS, host_job, host_reference
 from harness.quantize import QuantizedNetwork
@@ -79,15 +77,6 @@ def job_on_arm64(head: Head) -> Job:
 def run_on_arm64(job: Job) -> RunnerReport:
     device = Emulated("emulated")
     return run_head(device, device.deploy(build_bundle(device.target)), job, timeout_s=TIME_LIMIT_S)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _lowered_before(plain: Network, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Lower once in this process: forked ones find there what each of them would take 2.5 s to make."""
-    target = tmp_path_factory.mktemp("warm") / "head.pte"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ExecuTorch's own, about its own code
-        lower(plain.head(plain.all_points[1]), torch.rand(1, 3, *plain.model.input_size), target)
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def run(bundle: Bundle, head: Head) -> RunnerReport:
         warmup=0,
         iterations=1,
     )
-    return run_head(Local("local"), str(bundle.runner), job, timeout_s=120)
+    return run_head(Local("local"), [str(bundle.runner)], job, timeout_s=120)
 
 
 def heads(outcomes: Outcomes) -> dict[str, Head]:

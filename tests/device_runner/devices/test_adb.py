@@ -6,7 +6,6 @@ import gc
 import inspect
 import os
 import socket
-import tarfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from device_runner.devices.adb import Adb
 from device_runner.devices.adb_errors import CLASSES, device_error, meaning_of_words
 from device_runner.devices.probe import read_state
 from device_runner.errors import DeviceError, TransferError, UsageError
+from device_runner.sealed import pack, write_sums
 from tests.parts.adbd.fixture import attached_phone, own_adb_server, the_adb_server
 from tests.parts.adbd.phone import AdbServer, Phone, phone, wait_until
 
@@ -212,9 +212,13 @@ class TestDeployment:
         runner.write_text("#!/system/bin/sh\necho here\n")
         runner.chmod(0o755)
         bundle = Bundle(folder, runner, folder.name)
-        with tarfile.open(bundle.archive, "w:gz") as archive:
-            archive.add(runner, "head_runner")
+        write_sums(folder)
+        pack(folder, bundle.archive)
         return bundle
+
+    @staticmethod
+    def deployed(bundle: Bundle) -> list[str]:
+        return [f"./bundles/{bundle.sha256}/{name}" for name in ("SHA256SUMS", "head_runner")]
 
     def test_ships_nothing_the_second_time(self, attached_phone: Phone, device: Adb, bundle: Bundle) -> None:
         runner = device.deploy(bundle)
@@ -222,7 +226,7 @@ class TestDeployment:
         with Adb(attached_phone.address) as other:
             assert other.deploy(bundle) == runner
             assert other.call([*runner], timeout_s=20).stdout == b"here\n"
-        assert files_in(device, ROOT) == [f"./bundles/{bundle.sha256}/head_runner"]
+        assert files_in(device, ROOT) == self.deployed(bundle)
 
     def test_two_harnesses_may_deploy_at_once(self, attached_phone: Phone, bundle: Bundle) -> None:
         def deploy(_: int) -> bytes:
@@ -239,7 +243,7 @@ class TestDeployment:
         device.clean()
         assert files_in(device, TEMPORARY) == ["./somebody's"]
         device.deploy(bundle)
-        assert files_in(device, ROOT) == [f"./bundles/{bundle.sha256}/head_runner"]
+        assert files_in(device, ROOT) == self.deployed(bundle)
 
 
 class TestTunnel:
