@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import ipaddress
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from device_runner.bundle import build_bundle
+from device_runner.cache import cache_folder
 from device_runner.devices import Device, DeviceFacts, open_device
 from device_runner.devices.power import PowerSource, find_power_source
 from device_runner.errors import DeviceError, RunnerCode, RunnerError
@@ -75,17 +78,36 @@ def prepared(address: str, *, way_back: WayBack = "auto", shape: LinkShape | Non
         way_back: "direct", "tunnel", or "auto": direct where that works, otherwise a tunnel.
 
     Raises:
-        DeviceError: it cannot be reached or used; a way back was asked for that does not work.
+        DeviceError: it cannot be reached or used, another harness is measuring on it, or the way back that was asked
+            for does not work.
         UsageError: no such device.
         BuildError: the runner cannot be built for it.
     """
-    with open_device(address) as device:
+    with _alone(address), open_device(address) as device:
         device.check()
         facts = device.describe()
         runner = device.deploy(build_bundle(device.target))
         receiver, tunnel = _find_way_back(device, runner, way_back)
         with receiver:
             yield ReadyDevice(device, facts, runner, receiver, tunnel, shape, find_power_source(device))
+
+
+@contextmanager
+def _alone(address: str) -> Iterator[None]:
+    """Keep other harnesses from this device: cells on one device never overlap. The lock goes with the process."""
+    locks = cache_folder() / "devices"
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        stream = (locks / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.lock").open("w")
+    except OSError as exc:
+        remedy = "free some space, or set SPLITBENCH_CACHE_DIR to a folder that can be written"
+        raise DeviceError(f"{address} cannot be locked: {exc.strerror}", remedy=remedy) from exc
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise DeviceError(f"another harness is measuring on {address}", remedy="wait for it, or end it") from exc
+        yield
 
 
 def _find_way_back(device: Device, runner: Sequence[str], way_back: WayBack) -> tuple[Receiver, bool]:

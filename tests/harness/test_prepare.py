@@ -76,3 +76,14 @@ def test_the_way_that_was_asked_for_is_taken(elsewhere: type[Elsewhere], monkeyp
 def test_this_machine_has_no_tunnel() -> None:
     with pytest.raises(UsageError, match="no tunnel"), prepared("local", way_back="tunnel"):
         pass
+
+
+def test_two_harnesses_never_measure_on_one_device_at_once() -> None:
+    with (
+        prepared("local"),
+        pytest.raises(DeviceError, match="another harness is measuring on local"),
+        prepared("local"),
+    ):
+        pass
+    with prepared("local") as ready:  # the lock has gone with its owner
+        assert ready.entry.label == "local"

@@ -47,8 +47,13 @@ class AdbServer:
         return serial
 
     def forget_everything(self) -> None:
-        """Detach all phones."""
-        self.adb("disconnect")
+        """Detach all phones, one that adb is just trying to reach again as well."""
+
+        def none_left() -> bool:
+            self.adb("disconnect")
+            return "\t" not in self.adb("devices")
+
+        wait_until(none_left, "no phone is attached")
 
 
 class Phone:
