@@ -17,6 +17,7 @@ from device_runner.errors import DeviceError, RunnerError
 from device_runner.runner import Job, Shipping, UnverifiedError, run_head
 from harness.affinity import core_mask
 from harness.cool_down import CoolDown
+from harness.energy import with_energy
 from harness.errors import LostDeviceError
 from harness.manifest import Head
 from harness.plan import round_order
@@ -126,6 +127,8 @@ class _Bench:
             job = self._job(work, round_)
             with self.ready.receiver.expect(session):
                 report = run_head(self.device, self.ready.runner, job, timeout_s=ROUND_LIMIT_S)
+            if round_ == 0 and job.program and (command := self.ready.power.command):
+                report = with_energy(report, self.device, self.ready.runner, job, command)
         except RunnerError as exc:
             if session.broken is not None:
                 raise session.broken from exc

@@ -26,7 +26,7 @@ f="$1/.try.$$"
 mkdir -p "$1" && printf '#!/bin/sh\\nexit 0\\n' >"$f" && chmod 700 "$f" && "$f"
 s=$?
 rm -f "$f"
-exit $s
+[ $s = 0 ]
 """
 
 

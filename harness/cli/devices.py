@@ -37,7 +37,8 @@ def devices(addresses: tuple[str, ...], clean: bool) -> None:
         table.add_row(*(Text(cell) for cell in _cells(finding)))
     Console().print(table)
     for finding in findings:
-        click.echo(f"{finding.address}: {finding.problem or 'ok'}")
+        said = str(finding.problem or "ok").removeprefix(f"{finding.address}: ")
+        click.echo(f"{finding.address}: {said}")
     if any(finding.problem for finding in findings):
         raise click.exceptions.Exit(1)
 

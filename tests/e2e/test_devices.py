@@ -173,3 +173,18 @@ def test_devices_are_listed_and_cleaned(bench: Bench, plain_pi: Pi, attached_pho
     assert attached_phone.address in bench("devices").stdout + done.stdout
     done = bench("devices", "--clean", *both)
     assert done.stdout.splitlines() == [f"{address}: clean" for address in both]
+
+
+def test_a_power_chip_gives_energy_and_its_absence_a_reason(bench: Bench, plain_pi: Pi) -> None:
+    asked = (*ASKED, "--split", "8", "--device", plain_pi.address, "--out")
+    assert bench(*asked, "without").returncode == 0
+    chip = plain_pi.firmware / "pmic_read_adc"
+    chip.write_text(" VDD_CORE_A current(7)=2.00000000A\n VDD_CORE_V volt(15)=0.75000000V\n")
+    try:
+        done = bench(*asked, "with")
+    finally:
+        chip.unlink()
+    assert done.returncode == 0, done.stderr
+    row = load_run(bench.folder / "with").summary().iloc[0]
+    assert row["energy_mj"] == pytest.approx(1500 * row["head_p50_ms"] / 1000, rel=0.9)  # an emulator's times vary
+    assert "no battery" in load_run(bench.folder / "without").summary()["energy_reason"].iloc[0]

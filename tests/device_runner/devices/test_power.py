@@ -8,7 +8,7 @@ import pytest
 
 from device_runner.devices import power
 from device_runner.devices.local import Local
-from device_runner.devices.power import find_power_source
+from device_runner.devices.power import find_power_source, pmic_power_mw
 
 
 @pytest.fixture
@@ -37,3 +37,19 @@ def test_a_charging_battery_is_a_reason(battery: Path, status: str) -> None:
 def test_a_battery_that_tells_no_current_is_a_reason(battery: Path, missing: str) -> None:
     (battery / missing).unlink()
     assert "no battery" in find_power_source(Local("local")).reason
+
+
+def test_a_power_chips_rails_are_summed() -> None:
+    printed = """
+ 3V3_SYS_A current(1)=0.50000000A
+ VDD_CORE_A current(7)=2.00000000A
+ 3V3_SYS_V volt(9)=3.30000000V
+ VDD_CORE_V volt(15)=0.75000000V
+ EXT5V_V volt(24)=5.14786000V
+"""
+    assert pmic_power_mw(printed) == pytest.approx(1000 * (0.5 * 3.3 + 2.0 * 0.75))  # EXT5V has no current
+
+
+@pytest.mark.parametrize("printed", ["", "error=2", " EXT5V_V volt(24)=5.1V\n"])
+def test_a_power_chip_that_tells_no_rail_is_no_power(printed: str) -> None:
+    assert pmic_power_mw(printed) is None

@@ -22,8 +22,8 @@ _PROPERTIES = {
     "ro.kernel.qemu": "1",
 }
 
-# Debian's toybox has no tr and no gzip, Android's has.
-_FROM_THE_HOST = ("tr", "gzip")
+# Debian's toybox has no tr and no gzip, Android's has; and Android's hashes with libcrypto, as coreutils does.
+_FROM_THE_HOST = ("tr", "gzip", "sha256sum")
 
 _SCRIPTS = {
     # What the kernel says is the workstation's.
@@ -86,11 +86,11 @@ def _install_tools(root: Path, machine: str) -> None:
     tools.mkdir(parents=True)
     toybox = _copy_program(root, "toybox")
     shutil.copy(_copy_program(root, "mksh"), tools / "sh")
+    for program in _FROM_THE_HOST:
+        _copy_program(root, program)
     for command in subprocess.run([str(toybox)], capture_output=True, text=True, check=True).stdout.split():
         if not (tools / command).exists():
             (tools / command).symlink_to("toybox")
-    for program in _FROM_THE_HOST:
-        _copy_program(root, program)
     for name, script in _SCRIPTS.items():
         (tools / name).unlink(missing_ok=True)
         _write(tools / name, "#!/system/bin/sh\n" + script.strip().replace("MACHINE", machine) + "\n", 0o755)
