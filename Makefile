@@ -2,10 +2,10 @@
 VENV := .venv
 PYTHON := python3
 BIN := $(VENV)/bin
-# The tests' caches stay in the checkout: they neither see nor change what the user's own runs have cached.
-TESTS := SPLITBENCH_CACHE_DIR="$(CURDIR)/$(CACHE)" $(BIN)/python -m pytest
 CACHE := build/cache
 ARM64 := $(CACHE)/.arm64
+# The tests' caches stay in the checkout: they neither see nor change what the user's own runs have cached.
+TESTS := SPLITBENCH_CACHE_DIR="$(CURDIR)/$(CACHE)" $(BIN)/python -m pytest
 INSTALL := PYTHON=$(PYTHON) .ci/install
 
 .PHONY: run test test-all check benchmark docs lock clean help

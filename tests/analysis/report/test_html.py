@@ -170,7 +170,7 @@ def test_what_was_measured_where_and_what_was_not_is_said_in_words(page: str) ->
     assert "Only 16 pictures." in said
     assert "a lower bound on the leakage. Low does not mean private." in said
     assert "split 7: split 7 cannot be lowered: operator aten.foo is not supported" in said
-    assert "energy_mj energy of one head empty where: the device does not tell it" in said
+    assert "temperature_c highest before or after a round empty where: the device does not tell it" in said
     assert "environment.python 3.11.2" in said
     assert "Random weights" not in said
 

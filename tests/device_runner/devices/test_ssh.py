@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from device_runner.devices.ssh import Ssh
 from device_runner.devices.ssh_connect import SshAddress
 from device_runner.devices.ssh_errors import MEANINGS, device_error
 from device_runner.errors import DeviceError, TransferError, UsageError
+from device_runner.sealed import pack, write_sums
 from tests.parts.sshd.fixture import at_home, awkward_pi, plain_pi, the_awkward_pi, the_plain_pi
 from tests.parts.sshd.pi import Pi, raspberry_pi
 
@@ -477,8 +477,8 @@ def script_bundle(folder: Path, says: str) -> Bundle:
     bundle.folder.mkdir()
     bundle.runner.write_text(f"#!/bin/sh\necho {says}\n")
     bundle.runner.chmod(0o755)
-    with tarfile.open(bundle.archive, "w:gz") as archive:
-        archive.add(bundle.runner, "head_runner")
+    write_sums(bundle.folder)
+    pack(bundle.folder, bundle.archive)
     return bundle
 
 
