@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import ipaddress
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 
@@ -30,6 +31,9 @@ WayBack = Literal["auto", "direct", "tunnel"]
 
 _LOOPBACK = "127.0.0.1"
 _KNOCK_S = 30.0
+# A process forked to lower heads may outlive a killed harness by seconds: it must not hold the harness's locks.
+_held: set[IO[str]] = set()
+os.register_at_fork(after_in_child=lambda: [stream.close() for stream in _held])
 _SMALLEST_PICTURE = np.zeros((1, 3, 8, 8), np.uint8)
 
 
@@ -107,7 +111,11 @@ def _alone(address: str) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise DeviceError(f"another harness is measuring on {address}", remedy="wait for it, or end it") from exc
-        yield
+        _held.add(stream)
+        try:
+            yield
+        finally:
+            _held.remove(stream)
 
 
 def _find_way_back(device: Device, runner: Sequence[str], way_back: WayBack) -> tuple[Receiver, bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from dataclasses import replace
 
 import pytest
@@ -87,3 +89,15 @@ def test_two_harnesses_never_measure_on_one_device_at_once() -> None:
         pass
     with prepared("local") as ready:  # the lock has gone with its owner
         assert ready.entry.label == "local"
+
+
+def test_a_forked_process_that_outlives_the_harness_holds_no_device() -> None:
+    with prepared("local"):
+        left = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+        left.start()
+    try:
+        with prepared("local") as ready:
+            assert ready.entry.label == "local"
+    finally:
+        left.kill()
+        left.join()
