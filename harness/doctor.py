@@ -5,17 +5,26 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from device_runner.bundle import build_bundle
+from device_runner.bundle import TARGETS, build_bundle
 from device_runner.cache import cache_folder
+from device_runner.devices.emulated import EMULATORS
 from device_runner.errors import BuildError
 from harness.models import LITE_NAMES
 
 _FREE_BYTES = 2 * 2**30
+_ARM64 = TARGETS["arm64"].on_this_machine()
+# What only some devices need: programs of which one is enough, the devices, the remedy.
+_TOOLS = (
+    (("adb",), "phones", "apt-get install adb"),
+    ((_ARM64.compiler,), "Raspberry Pis, phones and the emulated device", _ARM64.remedy),
+    (EMULATORS, "the emulated device", "apt-get install qemu-user-static"),
+)
 _PACKAGES = ("torch", "torchvision", "torchao", "executorch")
 
 
@@ -25,15 +34,17 @@ class Finding:
 
     Attributes:
         remedy: the one line that mends it; None where nothing is amiss.
+        optional: this machine's own runs do without it.
     """
 
     what: str
     found: str
     remedy: str | None = None
+    optional: bool = False
 
 
 def examine() -> list[Finding]:
-    """Look for everything that a run needs; builds the runner if it is not built yet."""
+    """Look for everything that a run needs, and what other devices do; builds the runner if it is not built yet."""
     return [
         Finding("system", f"{platform.platform()}, Python {platform.python_version()}"),
         Finding("memory", f"{psutil.virtual_memory().total / 2**30:.1f} GiB"),
@@ -42,6 +53,7 @@ def examine() -> list[Finding]:
         _runner(),
         _disk("working folder", Path.cwd()),
         _disk("cache", cache_folder()),
+        *(_tool(*tool) for tool in _TOOLS),
     ]
 
 
@@ -65,6 +77,12 @@ def _runner() -> Finding:
         return Finding("runner", str(build_bundle().runner))
     except BuildError as exc:
         return Finding("runner", exc.message, exc.remedy)
+
+
+def _tool(programs: Sequence[str], devices: str, remedy: str) -> Finding:
+    found = next(filter(None, map(shutil.which, programs)), None)
+    what = f"{programs[0]}, for {devices}"
+    return Finding(what, found or "not installed", None if found else remedy, optional=True)
 
 
 def _disk(what: str, folder: Path) -> Finding:

@@ -12,7 +12,7 @@ SplitbenchError
 
 from __future__ import annotations
 
-from device_runner.errors import SplitbenchError
+from device_runner.errors import DeviceError, SplitbenchError
 
 
 class ModelError(SplitbenchError):
@@ -40,4 +40,13 @@ class ReceiverError(SplitbenchError):
 
 
 class LostDeviceError(SplitbenchError):
-    """A device that was being measured does not answer any more; the others go on, and a later --resume does."""
+    """A device that was being measured does not answer any more; the others go on, and a later --resume does.
+
+    Args:
+        device: its address.
+        failures: what went wrong, one after the other: the first that has a remedy explains most.
+    """
+
+    def __init__(self, device: str, *failures: DeviceError) -> None:
+        why = next((failure for failure in failures if failure.remedy), failures[0])
+        super().__init__(f"{device} was lost: {why.message}", remedy=f"{why.remedy or 'look at it'}, then --resume")

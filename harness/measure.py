@@ -111,9 +111,7 @@ class _Bench:
         try:
             read_state(self.device)
         except DeviceError as exc:
-            raise LostDeviceError(
-                f"{self.device.name} was lost: {lost.message}", remedy=f"{exc.remedy or lost.remedy}, then --resume"
-            ) from exc
+            raise LostDeviceError(self.device.name, lost, exc) from exc
 
     def _execute(self, work: Work, round_: int) -> RoundRecord:
         if self.cool_down:

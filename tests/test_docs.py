@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 import pytest
 
 from analysis.attacks import ATTACKS
-from device_runner.devices import DEVICES
+from device_runner.devices import DEVICES, adb_errors, ssh_errors
 from harness.cli import bench
 from harness.results.schema import as_markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+
+MEANINGS: dict[str, list[adb_errors.Meaning | ssh_errors.Meaning]] = {
+    "android.md": [
+        *(value for value in vars(adb_errors).values() if isinstance(value, adb_errors.Meaning)),
+        *adb_errors.WORDS.values(),
+        *adb_errors.CLASSES.values(),
+    ],
+    "raspberry-pi.md": [*ssh_errors.MEANINGS.values()],
+}
 
 
 def test_the_tables_page_is_made_from_the_schema() -> None:
@@ -44,3 +54,13 @@ def test_every_plug_in_stands_in_the_readme_and_says_what_it_is(name: str) -> No
     plug_in = ATTACKS.load(name) if name in ATTACKS else DEVICES.load(name)
     assert f"`{name}`" in README
     assert plug_in.__doc__
+
+
+@pytest.mark.parametrize("page", MEANINGS)
+def test_a_page_s_troubles_say_what_the_code_says(page: str) -> None:
+    told = re.findall(r"^\| `([^`]*)` \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    errors = [trouble for trouble in told if re.match("it |its (host|name)|adb (is|cannot)|.* was lost", trouble)]
+    texts = [re.escape(f"{meaning.what}; {meaning.remedy}") for meaning in MEANINGS[page]]
+    known = "|".join(re.sub(r"\\{\w+\\}", ".+", text) for text in texts)
+    assert len(errors) > 5
+    assert [e for e in errors if not re.fullmatch(f"(.* was lost: …: )?({known})(, then --resume)?", e)] == []

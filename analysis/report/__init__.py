@@ -11,9 +11,10 @@ import pandas as pd
 from analysis.report.chart import write_charts
 from analysis.report.html import render_html
 from analysis.report.table import summary_tables, to_csv
+from analysis.report.timer import Timer, timers
 from harness.results.store import write_whole
 
-__all__ = ["Report", "summary_tables", "to_csv", "write_report"]
+__all__ = ["Report", "summary_tables", "timers", "to_csv", "write_report"]
 
 
 class Report(NamedTuple):
@@ -35,6 +36,7 @@ def write_report(
     leakage: pd.DataFrame,
     environment: Mapping[str, object],
     notices: Sequence[str] = (),
+    timers: Sequence[Timer] = (),
 ) -> Report:
     """Write report.html and the charts into a run's folder, over those of an earlier report.
 
@@ -44,11 +46,12 @@ def write_report(
         leakage: PSNR and SSIM per picture (columns: harness.results.schema.LEAKAGE); may be empty.
         environment: what was asked and where, nested as it likes (run.json without its cells).
         notices: what must be said about the whole run.
+        timers: of its devices, as far as they are known.
 
     Raises:
         ResultsError: no space, or not allowed.
     """
     charts = write_charts(summary, run_folder)
-    page = render_html(run_folder, summary, leakage=leakage, environment=environment, notices=notices)
+    page = render_html(run_folder, summary, leakage=leakage, environment=environment, notices=notices, timers=timers)
     write_whole(run_folder / "report.html", page.encode())
     return Report(run_folder / "report.html", charts)

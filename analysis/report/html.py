@@ -33,6 +33,7 @@ from analysis.report.rows import (
     ranges,
     similarity,
 )
+from analysis.report.timer import Timer
 from analysis.report.wall import Wall, build_wall
 from harness.results.schema import SUMMARY
 
@@ -133,6 +134,7 @@ def render_html(
     leakage: pd.DataFrame,
     environment: Mapping[str, object],
     notices: Sequence[str] = (),
+    timers: Sequence[Timer] = (),
 ) -> str:
     """Render the page: a whole document that fetches nothing, whatever the names in it are.
 
@@ -142,9 +144,13 @@ def render_html(
         leakage: PSNR per picture (columns of harness.results.schema.LEAKAGE); may be empty.
         environment: what was asked and where, nested as it likes (run.json without its cells).
         notices: what must be said about the whole run.
+        timers: of its devices, as far as they are known.
     """
-    found = experiments(summary)
-    sections = [_section(f"e{place}", run_folder, experiment, leakage) for place, experiment in enumerate(found, 1)]
+    found, clocks = experiments(summary), {printable(timer.device): timer for timer in timers}
+    sections = [
+        _section(f"e{place}", run_folder, experiment, leakage, clocks.get(experiment.device))
+        for place, experiment in enumerate(found, 1)
+    ]
     templates = Environment(
         loader=PackageLoader("analysis.report", "."),
         autoescape=True,  # names, reasons and notices come from elsewhere
@@ -202,7 +208,9 @@ def flattened(values: Mapping[str, object], prefix: str = "") -> Iterable[tuple[
             yield path, printable(str(value))
 
 
-def _section(section_id: str, run_folder: Path, experiment: Experiment, leakage: pd.DataFrame) -> Section:
+def _section(
+    section_id: str, run_folder: Path, experiment: Experiment, leakage: pd.DataFrame, timer: Timer | None
+) -> Section:
     wall = build_wall(run_folder, experiment, leakage)
     columns = [column for column in _COLUMNS if any(column.text(row) for row in experiment.rows)]
     shown = {number for number, _, _ in wall.splits}
@@ -218,7 +226,7 @@ def _section(section_id: str, run_folder: Path, experiment: Experiment, leakage:
         id=section_id,
         experiment=experiment,
         notices=tuple(_section_notices(experiment)),
-        facts=tuple(_facts(experiment)),
+        facts=tuple(_facts(experiment, timer)),
         figure=figure,
         legends=interactive.legends(experiment),
         headings=tuple((column.heading, column.name, meanings[column.name]) for column in columns),
@@ -249,13 +257,15 @@ def _table_rows(
         yield TableRow(own_id, link, row, cells, tuple(remarks(row)))
 
 
-def _facts(experiment: Experiment) -> Iterable[Fact]:
+def _facts(experiment: Experiment, timer: Timer | None) -> Iterable[Fact]:
     """Sum an experiment up; at split 0 the picture itself travels, so that it is the reference, not a result."""
     cuts = [row for row in experiment.rows if row.split != 0]
     reference = next((row for row in experiment.rows if row.split == 0), Row({}))
     emulated = ", emulated" if experiment.emulated else ""
     if heads := _known(cuts, "head_p50_ms"):
         yield Fact("Head", f"{_span(heads, milliseconds)} ms", f"median on {experiment.device}{emulated}")
+    if timer is not None:
+        yield Fact("Clock", f"steps of {timer.step_ns:,.0f} ns", f"the harness adds {timer.added}{emulated}")
     if sizes := _known(cuts, "wire_bytes"):
         less = sum(size < experiment.picture_bytes for size in sizes) if experiment.picture_bytes else None
         beside = f"the picture itself: {kilobytes(experiment.picture_bytes)} kB; {less} of {len(sizes)} rows send less"

@@ -31,6 +31,7 @@ from analysis.report.rows import (
     shortened,
     similarity,
 )
+from analysis.report.timer import Timer
 
 WIDTH = 100
 MOST_NAME = 25
@@ -56,12 +57,15 @@ _COLUMNS = (
 )
 
 
-def summary_tables(summary: pd.DataFrame, *, notices: Sequence[str] = ()) -> RenderableType:
+def summary_tables(
+    summary: pd.DataFrame, *, notices: Sequence[str] = (), timers: Sequence[Timer] = ()
+) -> RenderableType:
     """One table per experiment, precision and attack, for rich; no line is wider than 100 columns.
 
     Args:
         summary: the tidy table, one row per cell x attack.
         notices: what must be said about the whole run, shown first.
+        timers: of its devices, shown last.
     """
     parts: list[RenderableType] = [Text(f"! {printable(notice)}", style="bold red") for notice in notices]
     for experiment in experiments(summary):
@@ -76,6 +80,7 @@ def summary_tables(summary: pd.DataFrame, *, notices: Sequence[str] = ()) -> Ren
             ]
     if len(parts) == len(notices):
         parts.append(Text("Nothing was planned: this run has no rows."))
+    parts += [Text(f"{timer}.", style="italic") for timer in timers]
     return Group(*parts)
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
-import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import adbutils
 
@@ -25,11 +22,10 @@ from device_runner.devices.adb_errors import (
     device_error,
     meaning_of_words,
 )
-from device_runner.devices.adb_shell import STDIN_BYTES, Conversation, TimeIsOver, pieces, request, until
+from device_runner.devices.adb_shell import Conversation, TimeIsOver, pieces, request, until
 from device_runner.devices.base import Completed
 from device_runner.devices.remote import RemoteDevice
-from device_runner.errors import DeviceError, TransferError, UsageError
-from device_runner.files import file_sha256
+from device_runner.errors import DeviceError, UsageError
 
 _ROOT = "/data/local/tmp/splitbench"
 _LOOPBACK = "127.0.0.1"
@@ -37,14 +33,6 @@ _MOST_REQUEST_BYTES = 0xFFFF
 
 _END_S = 5.0
 _END = 'kill -KILL -- "-$1" 2>/dev/null || kill -KILL "$1"'
-
-# Prints the hash of what came in and the length of what was written, and leaves nothing that is not whole, also where
-# the connection was cut: that ends the input, and Android hangs up on the shell.
-_TAKE = (
-    'trap "" HUP; rm -f "$1" || exit; tee "$1" | sha256sum; size=$(($(wc -c <"$1"))); '
-    '[ "$size" = "$2" ] || rm -f "$1"; echo "$size"'
-)
-_GIVE = 'sha256sum <"$1" && exec cat "$1"'
 
 _MACHINE = "aarch64"
 _OTHER_MACHINES = {
@@ -107,42 +95,15 @@ class Adb(RemoteDevice):
             what = f"{Path(argv[0]).name} did not end within {timeout_s:g} s"
             raise DeviceError(f"{self.name}: {what}", remedy="use fewer iterations, or look at the device") from exc
 
-    def put(self, local: Path, remote: str) -> None:
-        """Copy one file there; what arrived is compared by hash and length.
-
-        Through the shell, not adb's own copying: the device hashes while it writes, and says why it cannot.
-        """
-        size, digest = local.stat().st_size, hashlib.sha256()
-        with local.open("rb") as file:
-            argv = ["sh", "-c", _TAKE, "sh", remote, str(size)]
-            talk = Conversation(_read(file, digest.update))
-            done = self._transfer(argv, talk, f" while {local.name} was sent")
-        told = done.stdout.decode(errors="replace").split()
-        arrived = int(told[-1]) if told and told[-1].isdigit() else 0
-        if arrived != size:
-            why = f": {talk.said()}" if done.stderr else ""
-            raise TransferError(
-                f"{self.name}: {local.name}: {arrived} of {size} bytes arrived{why}",
-                remedy=f"see that {remote.rpartition('/')[0]} can be written, and free {size - arrived} bytes there",
-            )
-        if told[0] != digest.hexdigest():
-            raise TransferError(f"{self.name}: {local.name} arrived damaged", remedy="run again")
-
-    def get(self, remote: str, local: Path) -> None:
-        """Fetch one file; what arrived is compared by hash, and `local` is whole or untouched."""
-        partial = local.with_name(f".{local.name}.{secrets.token_hex(4)}.part")
+    def transfer(
+        self, argv: Sequence[str], stdin: Iterable[bytes], on_stdout: Callable[[bytes], object], *, during: str
+    ) -> Completed:
+        """Run a command that a file goes into or comes out of, until nothing has moved for `stall_s`."""
+        talk = Conversation((small for piece in stdin for small in pieces(piece)), on_stdout)
         try:
-            with partial.open("wb") as file:
-                arriving = _Arriving(file)
-                talk = Conversation(on_stdout=arriving.take)
-                done = self._transfer(["sh", "-c", _GIVE, "sh", remote], talk, f" while {remote} was fetched")
-            if done.status != 0:
-                raise TransferError(f"{self.name}: {remote} cannot be fetched: {talk.said()}", remedy="run again")
-            if arriving.sha256 != file_sha256(partial):
-                raise TransferError(f"{self.name}: {remote} arrived damaged, or changed meanwhile", remedy="run again")
-            partial.replace(local)
-        finally:
-            partial.unlink(missing_ok=True)
+            return self._converse(argv, talk, lambda: self.stall_s, during=during)
+        except TimeIsOver as exc:
+            raise self._lost(SILENT, during=during) from exc
 
     def open_tunnel(self, port: int) -> str:
         """Let a port of the device's own choice on its loopback lead to this workstation's `port` (adb reverse).
@@ -236,12 +197,6 @@ class Adb(RemoteDevice):
             remedy = _OTHER_MACHINES.get(machine, "use a device with a 64-bit ARM processor")
             raise DeviceError(f"{self.name}: its processor is '{machine}', not {_MACHINE}", remedy=remedy)
 
-    def _transfer(self, argv: Sequence[str], talk: Conversation, during: str) -> Completed:
-        try:
-            return self._converse(argv, talk, lambda: self.stall_s, during=during)
-        except TimeIsOver as exc:
-            raise self._lost(SILENT, during=during) from exc
-
     def _converse(
         self, argv: Sequence[str], talk: Conversation, time_left: Callable[[], float], *, during: str = ""
     ) -> Completed:
@@ -301,27 +256,3 @@ class Adb(RemoteDevice):
         self._connected = ""
         self._tunnels.clear()
         self._there.clear()
-
-
-class _Arriving:
-    """Takes what `_GIVE` prints: a line with the hash, then the file."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.sha256 = ""
-        self._file = file
-        self._line = b""
-
-    def take(self, data: bytes) -> None:
-        if not self.sha256:
-            self._line += data
-            line, end, data = self._line.partition(b"\n")
-            if not end:
-                return
-            self.sha256 = line.decode(errors="replace").partition(" ")[0]
-        self._file.write(data)
-
-
-def _read(file: BinaryIO, on_piece: Callable[[bytes], object]) -> Iterator[bytes]:
-    while piece := file.read(STDIN_BYTES):
-        on_piece(piece)
-        yield piece

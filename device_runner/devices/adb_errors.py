@@ -41,7 +41,8 @@ NOT_ATTACHED = Meaning(
 SILENT = Meaning("it does not answer", _REPLUG)
 UNREACHABLE = Meaning(
     "adb cannot reach it ({said})",
-    "switch Wireless debugging on (Settings, Developer options), take the port shown there, and stay in its network",
+    "switch Wireless debugging on (Settings, Developer options), take the port shown there, and stay in its network;"
+    " a phone that was restarted at port 5555 needs the cable once more: adb tcpip 5555",
 )
 LOST = Meaning("the connection was lost", _REPLUG)
 _NO_PERMISSION = Meaning(

@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from device_runner.devices.base import Completed
+
 _STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
 _PACKET = struct.Struct("<BI")
 _READ_BYTES = 2**18
-STDIN_BYTES = 2**16
-"""As much input goes into one packet."""
+_STDIN_BYTES = 2**16
 
 # What the trap prints tells a command that cannot be started from one that ends with the same status; Android's shell
 # also springs it after a command of its own ("exec test").
@@ -40,7 +41,7 @@ class Conversation:
     """A command's input and what has come of it so far, which outlives a lost connection or the end of its time.
 
     Args:
-        stdin: pieces of input, each of at most STDIN_BYTES.
+        stdin: pieces of input, each as `pieces` cuts them.
         on_stdout: takes the standard output as it comes; by default it is kept in `stdout`.
 
     Attributes:
@@ -85,12 +86,8 @@ class Conversation:
         """Why the command could not be started; None where it was."""
         if not self.stderr.endswith(_NOT_STARTED):
             return None
-        return self.said(but=_NOT_STARTED).rpartition(": ")[2]
-
-    def said(self, but: bytes = b"") -> str:
-        """The first line of what the command complained of."""
-        lines = self.stderr.removesuffix(but).decode(errors="replace").strip().splitlines()
-        return lines[0] if lines else f"status {self.status}"
+        complaint = bytes(self.stderr.removesuffix(_NOT_STARTED))
+        return Completed(self.status or 0, b"", complaint).said.rpartition(": ")[2]
 
     def _packets(self) -> Iterator[bytes]:
         for piece in self.stdin:
@@ -131,8 +128,8 @@ class Conversation:
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
-    """Cut input into pieces."""
-    return (data[start : start + STDIN_BYTES] for start in range(0, len(data), STDIN_BYTES))
+    """Cut input into what a packet holds."""
+    return (data[start : start + _STDIN_BYTES] for start in range(0, len(data), _STDIN_BYTES))
 
 
 def until(end: float) -> Callable[[], float]:

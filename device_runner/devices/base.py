@@ -25,6 +25,12 @@ class Completed:
     stdout: bytes
     stderr: bytes
 
+    @property
+    def said(self) -> str:
+        """The first line of what it complained of, or else its status."""
+        lines = self.stderr.decode(errors="replace").strip().splitlines()
+        return lines[0] if lines else f"status {self.status}"
+
 
 @dataclass(frozen=True)
 class DeviceFacts:

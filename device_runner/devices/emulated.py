@@ -12,7 +12,7 @@ from device_runner.errors import DeviceError
 
 # qemu's default, "max", has extensions (SME) whose emulation gives garbage for int8, with exit status 0.
 CPU = "cortex-a76"
-_PROGRAMS = ("qemu-aarch64-static", "qemu-aarch64")
+EMULATORS = ("qemu-aarch64-static", "qemu-aarch64")
 
 
 class Emulated(Local):
@@ -38,7 +38,7 @@ class Emulated(Local):
         return (self._qemu(), "-cpu", CPU, *super().deploy(bundle))
 
     def _qemu(self) -> str:
-        for program in _PROGRAMS:
+        for program in EMULATORS:
             if found := shutil.which(program):
                 return found
-        raise DeviceError(f"{self.name}: {_PROGRAMS[0]} is not on PATH", remedy="apt-get install qemu-user-static")
+        raise DeviceError(f"{self.name}: {EMULATORS[0]} is not on PATH", remedy="apt-get install qemu-user-static")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from device_runner.bundle import Bundle
-from device_runner.devices.base import Device, DeviceFacts
+from device_runner.devices.base import Completed, Device, DeviceFacts
 from device_runner.devices.probe import read_facts
 from device_runner.errors import DeviceError, TransferError
 from device_runner.files import file_sha256
@@ -21,6 +24,14 @@ _LEAST_BYTES = 64 * 2**20
 # What is there already is trusted by its content, not by its name.
 _SAME_FILE = '[ -f "$1" ] && sum=$(sha256sum <"$1") && [ "${sum%% *}" = "$2" ]'
 _WHOLE_BUNDLE = 'cd "$1" 2>/dev/null && sha256sum -c SHA256SUMS >/dev/null 2>&1'
+# Prints the hash of what came in and the length of what was written, and leaves nothing that is not whole, also where
+# the connection was cut: that ends the input, and Android hangs up on the shell.
+_TAKE = (
+    'trap "" HUP; rm -f "$1" || exit; tee "$1" | sha256sum; size=$(($(wc -c <"$1"))); '
+    '[ "$size" = "$2" ] || rm -f "$1"; echo "$size"'
+)
+_GIVE = 'sha256sum <"$1" && exec cat "$1"'
+_PIECE_BYTES = 2**17
 _TRY_PROGRAM = """
 f="$1/.try.$$"
 mkdir -p "$1" && printf '#!/bin/sh\\nexit 0\\n' >"$f" && chmod 700 "$f" && "$f"
@@ -31,12 +42,13 @@ rm -f "$f"
 
 
 class RemoteDevice(Device):
-    """A device that files must be copied to. You write `root`, `put`, `get`, `call`, and what connects.
+    """A device that files must be copied to. You write `root`, `call`, `transfer`, and what connects.
 
     ROOT/bundles/HASH/        an unpacked bundle; a second deployment of the same hash ships nothing
     ROOT/files/SHA256         a file that was pushed; likewise
 
-    The device needs a POSIX `sh` with mkdir, mv, rm, cat, df, tar, gzip and sha256sum (Android's toybox has them).
+    Files travel through the device's shell: it hashes them while it writes, and says why it cannot. It needs a POSIX
+    `sh` with mkdir, mv, rm, cat, df, tar, gzip, tee, wc and sha256sum (Android's toybox has them).
     """
 
     target = "arm64"
@@ -44,14 +56,57 @@ class RemoteDevice(Device):
     def __init__(self, address: str) -> None:
         super().__init__(address)
         self._there: set[str] = set()
+        self._hashes: dict[tuple[Path, int, int], str] = {}
 
     @abstractmethod
     def root(self) -> str:
         """The one absolute folder on the device that all of ours lies in; it need not exist yet."""
 
     @abstractmethod
+    def transfer(
+        self, argv: Sequence[str], stdin: Iterable[bytes], on_stdout: Callable[[bytes], object], *, during: str
+    ) -> Completed:
+        """Run a command that a file goes into or comes out of: it may take long, as long as something moves.
+
+        Args:
+            stdin: in pieces, read while they are sent; they may end early where the command takes no more.
+            on_stdout: takes the standard output as it comes; what is returned holds none.
+            during: " while ... was sent", for errors.
+        """
+
     def put(self, local: Path, remote: str) -> None:
-        """Copy one file to an absolute path whose folder exists. It arrives equal, or TransferError is raised."""
+        """Copy one file to an absolute path whose folder exists; what arrived is compared by hash and length."""
+        size, digest, output = local.stat().st_size, hashlib.sha256(), bytearray()
+        with local.open("rb") as file:
+            argv = ["sh", "-c", _TAKE, "sh", remote, str(size)]
+            pieces = _read(file, digest.update)
+            done = self.transfer(argv, pieces, output.extend, during=f" while {local.name} was sent")
+        told = output.decode(errors="replace").split()
+        arrived = int(told[-1]) if told and told[-1].isdecimal() else 0
+        if arrived != size:
+            why = f": {done.said}" if done.stderr or done.status else ""
+            raise TransferError(
+                f"{self.name}: {local.name}: {arrived} of {size} bytes arrived{why}",
+                remedy=f"see that {remote.rpartition('/')[0]} can be written, and free {size - arrived} bytes there",
+            )
+        if told[0] != digest.hexdigest():
+            raise TransferError(f"{self.name}: {local.name} arrived damaged", remedy="run again")
+
+    def get(self, remote: str, local: Path) -> None:
+        """Fetch one file; what arrived is compared by hash, and `local` is whole or untouched."""
+        partial = local.with_name(f".{local.name}.{secrets.token_hex(4)}.part")
+        try:
+            with partial.open("wb") as file:
+                arriving = _Arriving(file)
+                argv = ["sh", "-c", _GIVE, "sh", remote]
+                done = self.transfer(argv, (), arriving.take, during=f" while {remote} was fetched")
+            if done.status != 0:
+                raise TransferError(f"{self.name}: {remote} cannot be fetched: {done.said}", remedy="run again")
+            if arriving.sha256 != file_sha256(partial):
+                raise TransferError(f"{self.name}: {remote} arrived damaged, or changed meanwhile", remedy="run again")
+            partial.replace(local)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def describe(self) -> DeviceFacts:
         """What the device says of itself, over its shell."""
@@ -72,7 +127,7 @@ class RemoteDevice(Device):
 
     def push(self, local: Path) -> str:
         """Put one file on the device, unless its content is there already; returns its path there."""
-        sha256 = file_sha256(local)
+        sha256 = self._sha256(local)
         remote = f"{self.root()}/files/{sha256}"
         if remote not in self._there and not self._call_quietly(_SAME_FILE, remote, sha256):
             self._put_whole(local, remote)
@@ -106,6 +161,14 @@ class RemoteDevice(Device):
             return int(lines[-1].split()[3]) * 1024
         except (IndexError, ValueError) as exc:
             raise DeviceError(f"{self.name}: df cannot be read: {lines}", remedy="see bench devices") from exc
+
+    def _sha256(self, local: Path) -> str:
+        """A file's hash, taken once while it stays as it is: every round pushes the same ones."""
+        found = local.stat()
+        key = (local, found.st_size, found.st_mtime_ns)
+        if key not in self._hashes:
+            self._hashes[key] = file_sha256(local)
+        return self._hashes[key]
 
     def _call_quietly(self, script: str, *arguments: str) -> bool:
         """Whether a script succeeds."""
@@ -143,3 +206,27 @@ class RemoteDevice(Device):
                 f"{self.name}: the bundle cannot be unpacked: {said[-1] if said else f'status {done.status}'}",
                 remedy="free space on the device, or bench devices --clean",
             )
+
+
+class _Arriving:
+    """Takes what `_GIVE` prints: a line with the hash, then the file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.sha256 = ""
+        self._file = file
+        self._line = b""
+
+    def take(self, data: bytes) -> None:
+        if not self.sha256:
+            self._line += data
+            line, end, data = self._line.partition(b"\n")
+            if not end:
+                return
+            self.sha256 = line.decode(errors="replace").partition(" ")[0]
+        self._file.write(data)
+
+
+def _read(file: BinaryIO, on_piece: Callable[[bytes], object]) -> Iterator[bytes]:
+    while piece := file.read(_PIECE_BYTES):
+        on_piece(piece)
+        yield piece

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import secrets
 import shlex
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import asyncssh
 
@@ -18,8 +17,7 @@ from device_runner.devices.loop_thread import LoopThread
 from device_runner.devices.remote import RemoteDevice
 from device_runner.devices.ssh_connect import Connected, SshAddress, connect, hang_up
 from device_runner.devices.ssh_errors import FOREIGN, device_error
-from device_runner.errors import DeviceError, TransferError
-from device_runner.files import file_sha256
+from device_runner.errors import DeviceError
 
 _T = TypeVar("_T")
 _Connection = asyncssh.SSHClientConnection
@@ -52,11 +50,6 @@ done
 uname -m
 printf %s "$HOME"
 """
-
-# Prints the hash of what came in and the length of what was written, and leaves nothing that is not whole: a connection
-# that is cut ends the input.
-_TAKE = 'tee "$1" | sha256sum; size=$(wc -c <"$1"); [ "$size" = "$2" ] || rm -f "$1"; echo "$size"'
-_GIVE = 'sha256sum <"$1" && exec cat "$1"'
 
 _MACHINE = "aarch64"
 _OTHER_MACHINES = {
@@ -102,43 +95,16 @@ class Ssh(RemoteDevice):
             what = f"{Path(argv[0]).name} did not end within {timeout_s:g} s"
             raise DeviceError(f"{self.name}: {what}", remedy="use fewer iterations, or look at the device")
         if done.stderr.endswith(_NOT_STARTED + b"\n") or done.status == _CANNOT_EXECUTE:
-            reason = _said(done).rpartition(": ")[2]
+            reason = done.said.rpartition(": ")[2]
             raise DeviceError(f"{self.name}: {argv[0]} cannot be started: {reason}", remedy="see bench devices")
         return done
 
-    def put(self, local: Path, remote: str) -> None:
-        """Copy one file there; what arrived is compared by hash and length."""
-        size = local.stat().st_size
-        with local.open("rb") as file:
-            command = shlex.join(["sh", "-c", _TAKE, "sh", remote, str(size)])
-            during = f" while {local.name} was sent"
-            done, sha256 = self._run(lambda connection: _send(connection, command, file), during=during)
-        told = done.stdout.decode(errors="replace").split()
-        arrived = int(told[-1]) if told and told[-1].isdigit() else 0
-        if arrived != size:
-            folder = remote.rpartition("/")[0]
-            raise TransferError(
-                f"{self.name}: {local.name}: {arrived} of {size} bytes arrived: {_said(done)}",
-                remedy=f"see that {folder} can be written, and free {size - arrived} bytes there",
-            )
-        if told[0] != sha256:
-            raise TransferError(f"{self.name}: {local.name} arrived damaged", remedy="run again")
-
-    def get(self, remote: str, local: Path) -> None:
-        """Fetch one file; what arrived is compared by hash, and `local` is whole or untouched."""
-        partial = local.with_name(f".{local.name}.{secrets.token_hex(4)}.part")
-        try:
-            with partial.open("wb") as file:
-                command = shlex.join(["sh", "-c", _GIVE, "sh", remote])
-                during = f" while {remote} was fetched"
-                done, sha256 = self._run(lambda connection: _fetch(connection, command, file), during=during)
-            if done.status != 0:
-                raise TransferError(f"{self.name}: {remote} cannot be fetched: {_said(done)}", remedy="run again")
-            if sha256 != file_sha256(partial):
-                raise TransferError(f"{self.name}: {remote} arrived damaged, or changed meanwhile", remedy="run again")
-            partial.replace(local)
-        finally:
-            partial.unlink(missing_ok=True)
+    def transfer(
+        self, argv: Sequence[str], stdin: Iterable[bytes], on_stdout: Callable[[bytes], object], *, during: str
+    ) -> Completed:
+        """Run a command that a file goes into or comes out of; the connection is lost where nothing moves."""
+        command = shlex.join(argv)
+        return self._run(lambda connection: _transfer(connection, command, stdin, on_stdout), during=during)
 
     def open_tunnel(self, port: int) -> str:
         """Forward a port of the device's own choice on its loopback to this workstation's `port`.
@@ -249,43 +215,28 @@ async def _call(connection: _Connection, command: str, stdin: bytes, timeout_s: 
         return None
 
 
-async def _send(connection: _Connection, command: str, file: BinaryIO) -> tuple[Completed, str]:
-    """Feed a file to a command; also returns the hash of what was sent."""
-    digest = hashlib.sha256()
+async def _transfer(
+    connection: _Connection, command: str, stdin: Iterable[bytes], on_stdout: Callable[[bytes], object]
+) -> Completed:
+    """Feed a command, then take what it says."""
     async with _started(connection, command) as process:
         with contextlib.suppress(BrokenPipeError):  # it takes no more: it will say why
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                process.stdin.write(chunk)
+            for piece in stdin:
+                process.stdin.write(piece)
                 async with asyncio.timeout(_STALL_S):
                     await process.stdin.drain()
                 await asyncio.sleep(0)  # lets a lost connection be seen
             process.stdin.write_eof()
-        async with asyncio.timeout(_STALL_S):
-            return await _outcome(process), digest.hexdigest()
-
-
-async def _fetch(connection: _Connection, command: str, file: BinaryIO) -> tuple[Completed, str]:
-    """Write a command's output to a file; also returns the hash that it told in its first line."""
-    async with _started(connection, command) as process:
-        async with asyncio.timeout(_STALL_S):
-            told = await process.stdout.readline()
         while True:
             async with asyncio.timeout(_STALL_S):
                 chunk = await process.stdout.read(_CHUNK_BYTES)
             if not chunk:
                 break
-            file.write(chunk)
+            on_stdout(chunk)
         async with asyncio.timeout(_STALL_S):
-            return await _outcome(process), told.decode(errors="replace").partition(" ")[0]
+            return await _outcome(process)
 
 
 async def _forward(connection: _Connection, port: int) -> int:
     listener = await connection.forward_remote_port(_LOOPBACK, 0, _LOOPBACK, port)
     return listener.get_port()
-
-
-def _said(done: Completed) -> str:
-    """The first line of what a command complained of."""
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return lines[0] if lines else f"status {done.status}"

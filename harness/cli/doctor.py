@@ -12,9 +12,9 @@ def doctor() -> None:
 
     findings = examine()
     for finding in findings:
-        mark = "ok" if finding.remedy is None else "MISSING"
+        mark = "ok" if finding.remedy is None else "optional" if finding.optional else "MISSING"
         click.echo(
             f"{mark:8} {finding.what}: {finding.found}{'' if finding.remedy is None else f' -> {finding.remedy}'}"
         )
-    if any(finding.remedy for finding in findings):
+    if any(finding.remedy and not finding.optional for finding in findings):
         raise click.exceptions.Exit(1)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from analysis import Run
-from analysis.report import summary_tables, write_report
+from analysis.report import summary_tables, timers, write_report
 
 
 def show(run: Run, *, link: str | None = None) -> None:
     """Write the report of a run and print its table."""
     from rich.console import Console
 
-    summary = run.summary(link=link)
+    summary, clocks = run.summary(link=link), timers(run.file, run.store.rounds().values())
     written = write_report(
         run.store.folder,
         summary,
         leakage=run.leakage(),
         environment=run.file.model_dump(exclude={"cells"}),
         notices=run.file.notices,
+        timers=clocks,
     )
     console = Console()
     if not console.is_terminal:
         console = Console(width=100)  # what the tables are made for
-    console.print(summary_tables(summary, notices=run.file.notices))
+    console.print(summary_tables(summary, notices=run.file.notices, timers=clocks))
     for path in (*written.charts, written.html):
         console.print(str(path), highlight=False, soft_wrap=True)

@@ -77,6 +77,12 @@ class DeviceContract:
         remote = device.push(tmp_path / "a file")
         assert device.call(["cat", remote], timeout_s=20).stdout == content
 
+    def test_what_changed_here_is_pushed_anew(self, device: Device, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"before")
+        device.push(tmp_path / "file")
+        (tmp_path / "file").write_bytes(b"behind")
+        assert device.call(["cat", device.push(tmp_path / "file")], timeout_s=20).stdout == b"behind"
+
     def test_the_deployed_runner_runs(self, device: Device) -> None:
         runner = device.deploy(build_bundle(device.target))
         done = device.call([*runner, "--no-such-option"], timeout_s=20)

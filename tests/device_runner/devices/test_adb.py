@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import adbutils.errors
@@ -20,10 +20,11 @@ from device_runner.devices import open_device
 from device_runner.devices.adb import Adb
 from device_runner.devices.adb_errors import CLASSES, device_error, meaning_of_words
 from device_runner.devices.probe import read_state
-from device_runner.errors import DeviceError, TransferError, UsageError
+from device_runner.errors import TransferError, UsageError
 from device_runner.sealed import pack, write_sums
 from tests.parts.adbd.fixture import attached_phone, own_adb_server, the_adb_server
 from tests.parts.adbd.phone import AdbServer, Phone, phone, wait_until
+from tests.parts.common import blob, failure
 
 __all__ = ["attached_phone", "own_adb_server", "the_adb_server"]
 
@@ -35,24 +36,6 @@ ROOT = f"{TEMPORARY}/splitbench"
 def device(attached_phone: Phone) -> Iterator[Adb]:
     with Adb(attached_phone.address) as adb:
         yield adb
-
-
-@contextmanager
-def failure(words: str, *, remedy: str = "", kind: type[DeviceError] = DeviceError) -> Iterator[None]:
-    """Expect an error of exactly this kind, in one line that holds these words, and its remedy."""
-    with pytest.raises(kind) as caught:
-        yield
-    assert type(caught.value) is kind
-    assert words in caught.value.message
-    assert caught.value.remedy
-    assert remedy in caught.value.remedy
-    assert "\n" not in str(caught.value)
-
-
-def blob(folder: Path, size: int, name: str = "blob") -> Path:
-    path = folder / name
-    path.write_bytes(os.urandom(size))
-    return path
 
 
 def files_in(device: Adb, folder: str) -> list[str]:

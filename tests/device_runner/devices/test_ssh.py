@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import asyncssh
@@ -23,8 +22,9 @@ from device_runner.devices.probe import read_state
 from device_runner.devices.ssh import Ssh
 from device_runner.devices.ssh_connect import SshAddress
 from device_runner.devices.ssh_errors import MEANINGS, device_error
-from device_runner.errors import DeviceError, TransferError, UsageError
+from device_runner.errors import TransferError, UsageError
 from device_runner.sealed import pack, write_sums
+from tests.parts.common import blob, failure
 from tests.parts.sshd.fixture import at_home, awkward_pi, plain_pi, the_awkward_pi, the_plain_pi
 from tests.parts.sshd.pi import Pi, raspberry_pi
 
@@ -42,24 +42,6 @@ def own_pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pi]:
 def device(plain_pi: Pi) -> Iterator[Ssh]:
     with Ssh(plain_pi.address) as ssh:
         yield ssh
-
-
-@contextmanager
-def failure(words: str, *, remedy: str = "", kind: type[DeviceError] = DeviceError) -> Iterator[None]:
-    """Expect an error of exactly this kind, in one line that holds these words, and its remedy."""
-    with pytest.raises(kind) as caught:
-        yield
-    assert type(caught.value) is kind
-    assert words in caught.value.message
-    assert caught.value.remedy
-    assert remedy in caught.value.remedy
-    assert "\n" not in str(caught.value)
-
-
-def blob(folder: Path, size: int, name: str = "blob") -> Path:
-    path = folder / name
-    path.write_bytes(os.urandom(size))
-    return path
 
 
 def left_on(pi: Pi, *folder: str) -> list[str]:
