@@ -7,7 +7,8 @@ SplitbenchError
 ├── DeviceError                  a device cannot be used, or was lost
 │   ├── TransferError            the connection held, but a file did not arrive whole
 │   └── RunnerError              head_runner ran and reported an error of its own
-│       └── UnverifiedError      the head ran, but gave something else than expected
+│       ├── UnverifiedError      the head ran, but gave something else than expected
+│       └── UnverifiedSurveyError likewise, of a survey program
 └── FrameError                   bytes that are not a frame: wrong length, checksum or content
     └── ConnectionEndedError     the peer closed the connection between two frames
 

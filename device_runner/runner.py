@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from device_runner.devices.base import Completed, Device
 from device_runner.errors import RunnerCode, RunnerError
 from device_runner.link import LinkShape
+
+Report = TypeVar("Report", bound=BaseModel)
 
 _REMEDIES = {
     RunnerCode.PROGRAM_MISSING: "export the head again: bench export",
@@ -148,8 +151,8 @@ class RunnerReport(BaseModel):
 class UnverifiedError(RunnerError):
     """The head ran, but gave something else than expected; the figures are kept."""
 
-    def __init__(self, message: str, *, report: RunnerReport) -> None:
-        super().__init__(message, remedy=_REMEDIES[RunnerCode.VERIFICATION_FAILED], code=RunnerCode.VERIFICATION_FAILED)
+    def __init__(self, message: str, remedy: str, report: RunnerReport) -> None:
+        super().__init__(message, remedy=remedy, code=RunnerCode.VERIFICATION_FAILED)
         self.report = report
 
 
@@ -161,18 +164,57 @@ def run_head(device: Device, runner: Sequence[str], job: Job, *, timeout_s: floa
         RunnerError: any other failure that the runner reports, or it was killed.
         DeviceError: the device was lost or the time is over.
     """
-    stdin = f"{job.shipping.token}\n".encode() if job.shipping else b""
-    done = device.call([*runner, *_arguments(job)], stdin=stdin, timeout_s=timeout_s)
+    command = [*runner, *_arguments(job), *shipping_arguments(job.shipping, job.link_shape)]
+    done = device.call(command, stdin=token_line(job.shipping), timeout_s=timeout_s)
+    return read_report(done, RunnerReport, UnverifiedError)
+
+
+def token_line(shipping: Shipping | None) -> bytes:
+    """What head_runner reads on standard input."""
+    return f"{shipping.token}\n".encode() if shipping else b""
+
+
+def read_report(done: Completed, form: type[Report], unverified: Callable[[str, str, Report], RunnerError]) -> Report:
+    """Read what a call of head_runner printed.
+
+    Args:
+        form: what it prints.
+        unverified: makes the error that keeps the report of a failed verification, from message, remedy and report.
+
+    Raises:
+        RunnerError: the one that `unverified` makes, any other failure that the runner reports, or it was killed.
+    """
     if done.status == RunnerCode.OK:
-        return _read(done)
+        return _parse(done, form)
     said = _last_line(done.stderr)
     if done.status not in RunnerCode.__members__.values():
         raise _not_its_own(done.status, said)
     said = said or f"head_runner ended with status {done.status}"
-    if done.status == RunnerCode.VERIFICATION_FAILED:
-        raise UnverifiedError(said, report=_read(done))
     code = RunnerCode(done.status)
-    raise RunnerError(said, remedy=_REMEDIES.get(code, ""), code=code)
+    remedy = _REMEDIES.get(code, "")
+    if code is RunnerCode.VERIFICATION_FAILED:
+        raise unverified(said, remedy, _parse(done, form))
+    raise RunnerError(said, remedy=remedy, code=code)
+
+
+def option_texts(options: Mapping[str, object]) -> list[str]:
+    """Options as they stand on a command line; those that are None are left out."""
+    return [text for option, value in options.items() if value is not None for text in (option, str(value))]
+
+
+def shipping_arguments(shipping: Shipping | None, link_shape: LinkShape | None) -> list[str]:
+    """The options that say where activations go, and over what link."""
+    if shipping is None:
+        return []
+    options = {
+        "--pictures": shipping.pictures,
+        "--connect": shipping.address,
+        "--cell": shipping.cell,
+        "--round": shipping.round,
+        "--link-rate": link_shape.rate_bytes_per_s if link_shape else None,
+        "--link-rtt-ns": round(link_shape.rtt_s * 1e9) if link_shape else None,
+    }
+    return option_texts(options)
 
 
 def _last_line(stderr: bytes) -> str:
@@ -195,9 +237,9 @@ def _signal_name(number: int) -> str:
     return known.get(number, f"signal {number}")
 
 
-def _read(done: Completed) -> RunnerReport:
+def _parse(done: Completed, form: type[Report]) -> Report:
     try:
-        return RunnerReport.model_validate_json(done.stdout)
+        return form.model_validate_json(done.stdout)
     except ValidationError as exc:
         raise RunnerError(
             "head_runner's report cannot be read", remedy="the bundle is of another version: delete the cache"
@@ -205,29 +247,18 @@ def _read(done: Completed) -> RunnerReport:
 
 
 def _arguments(job: Job) -> list[str]:
-    given: list[tuple[str, object]] = [
-        ("--pte", job.program),
-        ("--reference", job.reference),
-        ("--max-abs-err", job.max_abs_err),
-        ("--min-cosine", job.min_cosine),
-        ("--zero-point", job.zero_point),
-        ("--threads", job.threads),
-        ("--warmup", job.warmup),
-        ("--iterations", job.iterations),
-        ("--affinity", job.affinity),
-        ("--write-output", job.write_output),
-        ("--power", ":".join(job.power) if job.power else None),
-    ]
-    if job.shipping:
-        given += [
-            ("--pictures", job.shipping.pictures),
-            ("--connect", job.shipping.address),
-            ("--cell", job.shipping.cell),
-            ("--round", job.shipping.round),
-        ]
-    if job.shipping and job.link_shape:
-        given += [
-            ("--link-rate", job.link_shape.rate_bytes_per_s),
-            ("--link-rtt-ns", round(job.link_shape.rtt_s * 1e9)),
-        ]
-    return [text for flag, value in given if value is not None for text in (flag, str(value))]
+    return option_texts(
+        {
+            "--pte": job.program,
+            "--reference": job.reference,
+            "--max-abs-err": job.max_abs_err,
+            "--min-cosine": job.min_cosine,
+            "--zero-point": job.zero_point,
+            "--threads": job.threads,
+            "--warmup": job.warmup,
+            "--iterations": job.iterations,
+            "--affinity": job.affinity,
+            "--write-output": job.write_output,
+            "--power": ":".join(job.power) if job.power else None,
+        }
+    )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.errors import SplitbenchError
+from device_runner.errors import FrameError, SplitbenchError
 from device_runner.frames import ConnectionEndedError, Frame, decode_payload, read_frame, read_payload, write_frame
 from harness.errors import ReceiverError, ResultsError
 
@@ -72,7 +72,7 @@ class Receiver:
                 f"cannot listen on {host}: {exc.strerror}", remedy="name an address of this machine"
             ) from exc
         self.port: int = self._listener.getsockname()[1]
-        self._session: Session | None = None
+        self._sessions: tuple[Session, ...] = ()
         self._thread = threading.Thread(target=self._serve, name="receiver", daemon=True)
         self._thread.start()
 
@@ -90,13 +90,16 @@ class Receiver:
         self._thread.join(timeout=SILENCE_S)
 
     @contextmanager
-    def expect(self, session: Session) -> Iterator[Session]:
-        """Admit this session's connections, and no others, while the block runs."""
-        self._session = session
+    def expect(self, *sessions: Session) -> Iterator[None]:
+        """Admit these sessions' connections, and no others, while the block runs.
+
+        A connection is of one session at a time: that of the last `hello` in it.
+        """
+        self._sessions = sessions
         try:
-            yield session
+            yield
         finally:
-            self._session = None
+            self._sessions = ()
 
     def _serve(self) -> None:
         while True:
@@ -113,9 +116,15 @@ class Receiver:
     def _converse(self, connection: socket.socket) -> None:
         session: Session | None = None
         try:
-            session = self._admit(connection)
+            with _ended_after(HELLO_S, connection):
+                hello = read_frame(connection, max_payload_bytes=HELLO_BYTES)[0]
+            session = self._admit(connection, hello)
             while True:
-                _take_one(connection, session)
+                payload = read_payload(connection, max_payload_bytes=max(session.max_payload_bytes, HELLO_BYTES))
+                if _may_be_hello(payload) and (frame := decode_payload(payload)).metadata.get("kind") == "hello":
+                    session = self._admit(connection, frame)
+                else:
+                    _take_one(connection, session, payload)
         except ConnectionEndedError:
             return
         except (SplitbenchError, OSError, RuntimeError) as exc:  # RuntimeError: the tail, inside torch
@@ -128,15 +137,13 @@ class Receiver:
                 write_frame(connection, Frame({"kind": "refused", "reason": reason[:400]}, {}))
                 _let_it_read(connection)
 
-    def _admit(self, connection: socket.socket) -> Session:
-        with _ended_after(HELLO_S, connection):
-            hello = read_frame(connection, max_payload_bytes=HELLO_BYTES)[0].metadata
-        session = self._session
-        if hello.get("kind") != "hello" or not hmac.compare_digest(
-            hello.get("token", "").encode(), self.token.encode()
-        ):
+    def _admit(self, connection: socket.socket, hello: Frame) -> Session:
+        told = hello.metadata
+        if told.get("kind") != "hello" or not hmac.compare_digest(told.get("token", "").encode(), self.token.encode()):
             raise ReceiverError("the token is not this run's", remedy="only this run's own runner is admitted")
-        if session is None or (hello.get("cell"), hello.get("round")) != (session.cell, str(session.round)):
+        expected = {(session.cell, str(session.round)): session for session in self._sessions}
+        session = expected.get((told.get("cell", ""), told.get("round", "")))
+        if session is None:
             raise ReceiverError(
                 "this cell and round are not expected now", remedy="run one harness at a time per device"
             )
@@ -168,8 +175,17 @@ def _ended_after(seconds: float, connection: socket.socket) -> Iterator[None]:
         timer.cancel()
 
 
-def _take_one(connection: socket.socket, session: Session) -> None:
-    payload = read_payload(connection, max_payload_bytes=session.max_payload_bytes)
+def _may_be_hello(payload: bytes) -> bool:
+    """Tell at a glance: decoding is not part of an activation's transfer."""
+    return len(payload) <= HELLO_BYTES and b'"kind":"hello"' in payload
+
+
+def _take_one(connection: socket.socket, session: Session, payload: bytes) -> None:
+    if len(payload) > session.max_payload_bytes:  # it fits a hello, and is none
+        raise FrameError(
+            f"an activation takes {len(payload)} bytes, {session.max_payload_bytes} are allowed",
+            remedy="check that the sender runs the same plan",
+        )
     write_frame(connection, Frame({"kind": "received"}, {}))
     picture, activation = _check(decode_payload(payload), session)
     answer = np.ascontiguousarray(session.answer(activation), dtype=np.float32)

@@ -8,7 +8,6 @@ import re
 import socket
 import struct
 import subprocess
-import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -315,6 +314,8 @@ def test_a_reference_that_cannot_be_used_is_named(
         {"pte": None},
         {"connect": "127.0.0.1:1"},
         {"colour": "red"},
+        {"max_abs_err": "1,1"},
+        {"zero_point": "0,0"},
         {"affinity": ""},
         {"affinity": "0"},
         {"affinity": "big"},
@@ -336,30 +337,6 @@ def test_a_wrong_command_line_is_a_usage_error(
 # output files
 
 
-def test_a_profile_lists_operators(run_head: RunHead, convolution: dict[str, Any], tmp_path: Path) -> None:
-    run_head(**convolution, iterations=5, etdump=tmp_path / "profile.etdump")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ExecuTorch's own, about its own code
-        from executorch.devtools import Inspector
-
-        events = [
-            event
-            for block in Inspector(etdump_path=str(tmp_path / "profile.etdump")).event_blocks
-            for event in block.events
-        ]
-    convolutions = [event for event in events if "Convolution" in event.name]
-    assert convolutions
-    assert all(len(event.perf_data.raw) == 5 for event in convolutions)
-
-
-@pytest.mark.parametrize("path", ["/dev/full", "/nonexistent/profile"])
-def test_a_profile_that_cannot_be_written_is_named(run_head: RunHead, convolution: dict[str, Any], path: str) -> None:
-    outcome = run_head(**convolution, etdump=path)
-    assert outcome.code == RunnerCode.OUTPUT_UNWRITABLE
-    assert path in outcome.message
-    assert outcome.report is None
-
-
 def test_a_full_standard_output_is_named(run_head: RunHead, convolution: dict[str, Any]) -> None:
     assert run_head(**convolution, stdout=Path("/dev/full")).code == RunnerCode.OUTPUT_UNWRITABLE
 
@@ -372,10 +349,6 @@ def test_a_reader_that_left_is_an_unwritable_output(bundle: Bundle, convolution:
     with os.fdopen(writer) as closed_pipe:
         completed = subprocess.run(command, stdout=closed_pipe, stderr=subprocess.PIPE, check=False)
     assert completed.returncode == RunnerCode.OUTPUT_UNWRITABLE
-
-
-def test_a_profile_of_no_iterations_is_no_crash(run_head: RunHead, convolution: dict[str, Any], tmp_path: Path) -> None:
-    assert run_head(**convolution, iterations=0, etdump=tmp_path / "profile.etdump").code == RunnerCode.OK
 
 
 # shipping

@@ -31,6 +31,7 @@ def activation_frame(picture: str = "0", activation: npt.NDArray[Any] = ACTIVATI
 
 
 LARGEST = len(encode_payload(activation_frame("9" * 9)))
+TOO_MANY = max(LARGEST, module.HELLO_BYTES) + 1  # of either
 
 
 def twice_the_sums(activation: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -184,7 +185,7 @@ RIGHT = encode_payload(activation_frame())
 FLIPPED = bytes([*RIGHT[:-9], RIGHT[-9] ^ 0x10, *RIGHT[-8:]])
 HOSTILE = {
     "2^60 bytes": (prefix(2**60, b""), str(2**60)),
-    "one byte too many": (prefix(LARGEST + 1, b""), str(LARGEST)),
+    "one byte too many": (prefix(TOO_MANY, b""), f"{TOO_MANY - 1} are allowed"),
     "a flipped bit": (prefix(len(RIGHT), RIGHT) + FLIPPED, "checksum"),
     "no safetensors": (prefix(64, b"\xff" * 64) + b"\xff" * 64, "safetensors"),
     "empty": (prefix(0, b""), "safetensors"),
@@ -197,7 +198,8 @@ MISFITS = {
     "a negative picture": (activation_frame("-1"), "no activation"),
     "no number": (activation_frame(""), "no activation"),
     "an endless number": (activation_frame("9" * 5000, ACTIVATION), "no activation"),
-    "another kind": (Frame({"kind": "hello", "picture": "0"}, {"activation": ACTIVATION}), "no activation"),
+    "another kind": (Frame({"kind": "greeting", "picture": "0"}, {"activation": ACTIVATION}), "no activation"),
+    "a hello in it": (Frame({"kind": "x", "y": '"kind":"hello"'}, {"activation": ACTIVATION}), "no activation"),
     "another name": (Frame({"kind": "activation", "picture": "0"}, {"picture": ACTIVATION}), "no activation"),
     "no tensor": (Frame({"kind": "activation", "picture": "0"}, {}), "no activation"),
 }
@@ -253,9 +255,134 @@ def test_who_is_still_sending_reads_why_it_was_refused(
 ) -> None:
     with receiver.expect(session), connected(receiver) as connection:
         greet(connection, receiver)
-        connection.sendall(prefix(LARGEST + 1, b"") + bytes(2**20))
-        assert str(LARGEST) in refusal(connection)
+        connection.sendall(prefix(TOO_MANY, b"") + bytes(2**20))
+        assert str(TOO_MANY) in refusal(connection)
     assert_still_serves(receiver, session, stored)
+
+
+# several sessions in one connection
+
+OTHER_SHAPE = (1, 5)
+OTHER = np.arange(5, dtype=np.int8).reshape(OTHER_SHAPE)
+OTHER_LARGEST = len(encode_payload(activation_frame("9" * 9, OTHER)))
+
+
+@pytest.fixture
+def other_stored() -> dict[int, bytes]:
+    return {}
+
+
+@pytest.fixture
+def other(other_stored: dict[int, bytes]) -> Session:
+    return Session(
+        cell="facade",
+        round=2,
+        max_payload_bytes=OTHER_LARGEST,
+        shape=OTHER_SHAPE,
+        dtype="int8",
+        pictures=PICTURES,
+        answer=lambda activation: -activation.astype(np.float32),
+        keep=other_stored.__setitem__,
+    )
+
+
+def test_a_hello_switches_the_session(
+    receiver: Receiver, session: Session, other: Session, stored: dict[int, bytes], other_stored: dict[int, bytes]
+) -> None:
+    with receiver.expect(session, other), connected(receiver) as connection:
+        for picture in map(str, range(PICTURES)):
+            assert greet(connection, receiver).metadata == {"kind": "welcome"}
+            answer = ship(connection, activation_frame(picture)).tensors["answer"]
+            assert np.array_equal(answer, twice_the_sums(ACTIVATION))
+            assert greet(connection, receiver, cell="facade").metadata == {"kind": "welcome"}
+            assert np.array_equal(ship(connection, activation_frame(picture, OTHER)).tensors["answer"], -OTHER)
+    assert stored == {i: encode_payload(activation_frame(str(i))) for i in range(PICTURES)}
+    assert other_stored == {i: encode_payload(activation_frame(str(i), OTHER)) for i in range(PICTURES)}
+    assert session.refusals == other.refusals == []
+
+
+def test_a_hello_again_keeps_the_session(receiver: Receiver, session: Session, stored: dict[int, bytes]) -> None:
+    with receiver.expect(session), connected(receiver) as connection:
+        for picture in ("0", "1"):
+            assert greet(connection, receiver).metadata["kind"] == "welcome"
+            ship(connection, activation_frame(picture))
+    assert list(stored) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"token": "0" * 32}, "token"),
+        ({"token": None}, "token"),
+        ({"cell": "unknown"}, "not expected"),
+        ({"cell": None}, "not expected"),
+        ({"round": "3"}, "not expected"),
+    ],
+)
+def test_a_switch_is_checked_like_the_first_hello(
+    receiver: Receiver,
+    session: Session,
+    other: Session,
+    other_stored: dict[int, bytes],
+    changed: dict[str, str | None],
+    said: str,
+) -> None:
+    with receiver.expect(session, other), connected(receiver) as connection:
+        greet(connection, receiver)
+        told = greet(connection, receiver, **{"cell": "facade", **changed})
+        assert told.metadata["kind"] == "refused"
+        assert said in told.metadata["reason"]
+        with pytest.raises((ConnectionEndedError, ConnectionResetError)):
+            next_frame(connection)
+    assert other_stored == {}
+    assert said in session.refusals[-1]
+    assert other.refusals == []
+
+
+def test_nobody_switches_to_a_session_that_is_over(receiver: Receiver, session: Session, other: Session) -> None:
+    with connected(receiver) as connection:
+        with receiver.expect(session, other):
+            assert greet(connection, receiver).metadata["kind"] == "welcome"
+        with receiver.expect(session):
+            assert greet(connection, receiver, cell="facade").metadata["kind"] == "refused"
+
+
+def test_each_session_keeps_its_own_limit(
+    receiver: Receiver, session: Session, other: Session, stored: dict[int, bytes], other_stored: dict[int, bytes]
+) -> None:
+    """The other session's limit lies below that of a hello, and of what the first one takes."""
+    assert OTHER_LARGEST < LARGEST < module.HELLO_BYTES
+    with receiver.expect(session, other), connected(receiver) as connection:
+        greet(connection, receiver)
+        ship(connection, activation_frame())
+        greet(connection, receiver, cell="facade")
+        write_frame(connection, activation_frame("1"))
+        told = next_frame(connection)
+        assert told.metadata["kind"] == "refused"
+        assert f"{OTHER_LARGEST} are allowed" in told.metadata["reason"]
+    assert (list(stored), other_stored) == ([0], {})
+    assert session.refusals == []
+    assert str(OTHER_LARGEST) in other.refusals[-1]
+
+
+def test_each_session_keeps_its_own_shape(
+    receiver: Receiver, session: Session, other: Session, stored: dict[int, bytes], other_stored: dict[int, bytes]
+) -> None:
+    with receiver.expect(session, other), connected(receiver) as connection:
+        greet(connection, receiver, cell="facade")
+        greet(connection, receiver)
+        write_frame(connection, activation_frame("0", OTHER))
+        assert "(1, 5)" in refusal(connection)
+    assert (stored, other_stored, other.refusals) == ({}, {}, [])
+    assert "(1, 5)" in session.refusals[-1]
+
+
+def test_a_later_hello_may_not_be_large_either(receiver: Receiver, session: Session, other: Session) -> None:
+    session.max_payload_bytes = 2**20
+    with receiver.expect(session, other), connected(receiver) as connection:
+        greet(connection, receiver)
+        write_frame(connection, Frame({"kind": "hello", "padding": "x" * module.HELLO_BYTES}, {}))
+        assert "no activation" in refusal(connection)
 
 
 def test_half_a_frame_is_not_stored(receiver: Receiver, session: Session, stored: dict[int, bytes]) -> None:

@@ -1,18 +1,19 @@
 #include "head.h"
 
-#include <executorch/devtools/etdump/etdump_flatcc.h>
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
+#include <executorch/runtime/core/event_tracer.h>
 #include <executorch/runtime/platform/platform.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <optional>
+
+#include "crash.h"
 
 // The wheel exports the thread pool, but ships no header for it (its own threadpool.h declares just this and more).
 namespace executorch::extension::threadpool {
@@ -105,8 +106,8 @@ bool is_row_major(const DimOrder& order) {
   return true;
 }
 
-// A program's own claim about its input, held against the picture that it will get.
-Status check_input(Module& module, const std::string& path, const Shape& shape) {
+// A program's own claim about what it takes and gives, held against the picture that it will get.
+Status check_program(Module& module, const std::string& path, const Shape& shape, std::size_t outputs) {
   const auto mismatch = [&](const std::string& what) {
     return Failure{Code::kInputMismatch, path + ": " + what, "use the head that was exported for this input size"};
   };
@@ -114,9 +115,9 @@ Status check_input(Module& module, const std::string& path, const Shape& shape) 
   if (!meta.ok()) {
     return load_failure(path, meta.error());
   }
-  if (meta->num_inputs() != 1 || meta->num_outputs() != 1) {
+  if (meta->num_inputs() != 1 || meta->num_outputs() != outputs) {
     return mismatch("takes " + std::to_string(meta->num_inputs()) + " inputs and gives " +
-                    std::to_string(meta->num_outputs()) + " outputs, not one each");
+                    std::to_string(meta->num_outputs()) + " outputs, not 1 and " + std::to_string(outputs));
   }
   const auto input = meta->input_tensor_meta(0);
   if (!input.ok()) {
@@ -131,18 +132,18 @@ Status check_input(Module& module, const std::string& path, const Shape& shape) 
 
 class ModuleHead final : public Head {
  public:
-  ModuleHead(std::string path, const Shape& input_shape, Profiling profiling)
+  ModuleHead(std::string path, const Shape& input_shape, Operators* operators)
       : path_(std::move(path)),
         input_sizes_(input_shape.begin(), input_shape.end()),
-        module_(path_, Module::LoadMode::File, tracer_for(profiling)) {}
+        module_(path_, Module::LoadMode::File, operators == nullptr ? nullptr : trace_into(*operators)) {}
 
-  Status load(const Shape& input_shape) {
+  Status load(const Shape& input_shape, std::size_t outputs) {
     Explanation::clear();
     if (const Error error = module_.load(executorch::runtime::Program::Verification::InternalConsistency);
         error != Error::Ok) {
       return load_failure(path_, error);
     }
-    if (auto status = check_input(module_, path_, input_shape); !status.ok()) {
+    if (auto status = check_program(module_, path_, input_shape, outputs); !status.ok()) {
       return status;
     }
     const Error error = module_.load_method("forward");
@@ -165,14 +166,15 @@ class ModuleHead final : public Head {
     return Done{};
   }
 
-  Result<TensorView> output() override {
+  Result<TensorView> output(std::size_t number) override {
     const auto wrong = [&](const char* what) {
-      return Failure{Code::kExecutionFailed, path_ + ": its output is " + what, "export a head that ends in one activation"};
+      return Failure{Code::kExecutionFailed, path_ + ": " + output_text(number, outputs_.size()) + " is " + what,
+                     "export a head that ends in one activation"};
     };
-    if (outputs_.size() != 1 || !outputs_[0].isTensor()) {
+    if (number >= outputs_.size() || !outputs_[number].isTensor()) {
       return wrong("no tensor");
     }
-    const auto& tensor = outputs_[0].toTensor();
+    const auto& tensor = outputs_[number].toTensor();
     const auto dtype = dtype_of(tensor.scalar_type());
     if (!dtype) {
       return wrong("neither F32 nor I8 nor U8");
@@ -187,22 +189,8 @@ class ModuleHead final : public Head {
                       static_cast<const std::uint8_t*>(tensor.const_data_ptr())};
   }
 
-  std::string profile() override {
-    auto* tracer = static_cast<executorch::etdump::ETDumpGen*>(module_.event_tracer());
-    if (tracer == nullptr) {
-      return {};
-    }
-    const auto result = tracer->get_etdump_data();
-    const std::unique_ptr<void, decltype(&std::free)> owned(result.buf, &std::free);
-    return result.buf == nullptr ? std::string() : std::string(static_cast<const char*>(result.buf), result.size);
-  }
-
  private:
   static constexpr const char* kExportAgain = "export the head again";
-
-  static std::unique_ptr<executorch::etdump::ETDumpGen> tracer_for(Profiling profiling) {
-    return profiling == Profiling::kOn ? std::make_unique<executorch::etdump::ETDumpGen>() : nullptr;
-  }
 
   std::string path_;
   std::vector<executorch::aten::SizesType> input_sizes_;
@@ -225,7 +213,13 @@ Result<int> set_threads(int threads) {
   return static_cast<int>(pool->get_thread_count());
 }
 
-Result<std::unique_ptr<Head>> Head::load(const std::string& path, const Shape& input_shape, Profiling profiling) {
+std::string output_text(std::size_t number, std::size_t outputs) {
+  return outputs == 1 ? "its output" : "its output " + std::to_string(number);
+}
+
+Result<std::unique_ptr<Head>> Head::load(const std::string& path, const Shape& input_shape, std::size_t outputs,
+                                         Operators* operators) {
+  set_stage("loading the head", Code::kProgramDamaged);
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
     return Failure{Code::kProgramMissing, path + ": " + std::strerror(errno), "push the head again"};
@@ -234,10 +228,11 @@ Result<std::unique_ptr<Head>> Head::load(const std::string& path, const Shape& i
     return Failure{Code::kProgramDamaged, path + ": no program of " + std::to_string(kMaxFileBytes) + " bytes or less",
                    "push the head again"};
   }
-  auto head = std::make_unique<ModuleHead>(path, input_shape, profiling);
-  if (auto loaded = head->load(input_shape); !loaded.ok()) {
+  auto head = std::make_unique<ModuleHead>(path, input_shape, operators);
+  if (auto loaded = head->load(input_shape, outputs); !loaded.ok()) {
     return loaded.failure();
   }
+  set_stage("running the head", Code::kExecutionFailed);
   return std::unique_ptr<Head>(std::move(head));
 }
 

@@ -1,10 +1,11 @@
-// A head: a .pte that takes one picture and gives one activation. The only file that speaks to ExecuTorch.
+// A head: a .pte that takes one picture and gives one activation; or a survey program, which gives many.
 #pragma once
 
 #include <memory>
 #include <string>
 
 #include "error.h"
+#include "profile.h"
 #include "safetensors.h"
 
 namespace splitbench {
@@ -14,20 +15,21 @@ Result<int> set_threads(int threads);
 
 class Head {
  public:
-  enum class Profiling { kOff, kOn };
-
-  // Loads a head whose input must be F32 of this shape.
-  static Result<std::unique_ptr<Head>> load(const std::string& path, const Shape& input_shape, Profiling profiling);
+  // Loads a head whose input must be F32 of this shape, and which must give so many outputs. What runs is added to
+  // `operators`, which must outlive it; nullptr: it runs without a profiler.
+  static Result<std::unique_ptr<Head>> load(const std::string& path, const Shape& input_shape, std::size_t outputs,
+                                            Operators* operators);
   virtual ~Head() = default;
 
   // Copies a picture (F32, as many values as the shape has) to where the head reads it. The head may write over it
   // when it runs, so that it is to be set before each run.
   virtual Status set_input(float* values) = 0;
   virtual Status run() = 0;
-  // What the last run gave, in memory that the next run overwrites.
-  virtual Result<TensorView> output() = 0;
-  // The profile of all runs so far, as an ETDump; empty without Profiling::kOn.
-  virtual std::string profile() = 0;
+  // One of the outputs that the last run gave, in memory that the next run overwrites.
+  virtual Result<TensorView> output(std::size_t number) = 0;
 };
+
+// "its output", or "its output 2" where it is one of several.
+std::string output_text(std::size_t number, std::size_t outputs);
 
 }  // namespace splitbench

@@ -9,31 +9,45 @@ namespace splitbench {
 namespace {
 
 constexpr const char* kUsageLine =
-    "head_runner [--pte FILE] --reference FILE [--max-abs-err X] [--min-cosine X] [--zero-point Z] --threads N --warmup W "
-    "--iterations I [--affinity HEXMASK] [--pictures FILE --connect HOST:PORT --cell HASH --round R "
-    "[--link-rate BYTES_PER_S --link-rtt-ns N]] [--write-output FILE] [--power CURRENT_FILE:VOLTAGE_FILE] [--etdump FILE]";
+    "head_runner [--survey] [--pte FILE] --reference FILE [--max-abs-err X] [--min-cosine X] [--zero-point Z] --threads N "
+    "--warmup W --iterations I [--affinity HEXMASK] [--pictures FILE --connect HOST:PORT --cell HASH --round R "
+    "[--link-rate BYTES_PER_S --link-rtt-ns N]] [--write-output FILE] [--power CURRENT_FILE:VOLTAGE_FILE]";
 
-constexpr const char* kKnown[] = {"pte",        "reference", "max-abs-err", "min-cosine",   "zero-point",
-                                  "threads",    "warmup",    "iterations",  "affinity",     "pictures",
-                                  "connect",    "cell",      "round",       "link-rate",    "link-rtt-ns",
-                                  "write-output", "power",   "etdump"};
+constexpr const char* kKnown[] = {"survey",  "pte",       "reference",   "max-abs-err", "min-cosine", "zero-point",
+                                  "threads", "warmup",    "iterations",  "affinity",    "pictures",   "connect",
+                                  "cell",    "round",     "link-rate",   "link-rtt-ns", "power",      "write-output"};
+
+// With --survey these are lists, their entries parted by commas: one an output, in the program's order.
+constexpr const char* kByOutput[] = {"max-abs-err", "min-cosine", "zero-point", "cell"};
 
 constexpr const char* kOfDestination[] = {"pictures", "connect", "cell", "round"};
 
 Failure usage(const std::string& what) { return {Code::kUsage, what, std::string("usage: ") + kUsageLine}; }
 
+std::vector<std::string> parted_by_commas(const std::string& list) {
+  std::vector<std::string> entries;
+  std::size_t begin = 0;
+  for (std::size_t comma = list.find(','); comma != std::string::npos; comma = list.find(',', begin)) {
+    entries.push_back(list.substr(begin, comma - begin));
+    begin = comma + 1;
+  }
+  entries.push_back(list.substr(begin));
+  return entries;
+}
+
 class Arguments {
  public:
   Status read(int count, const char* const* arguments) {
-    for (int i = 1; i < count; i += 2) {
+    for (int i = 1; i < count; ++i) {
       const std::string option = arguments[i];
       if (!known(option)) {
         return usage("unknown option '" + option + "'");
       }
-      if (i + 1 == count) {
+      const bool takes_value = option != "--survey";
+      if (takes_value && i + 1 == count) {
         return usage(option + " needs a value");
       }
-      if (!values_.emplace(option.substr(2), arguments[i + 1]).second) {
+      if (!values_.emplace(option.substr(2), takes_value ? arguments[++i] : "").second) {
         return usage(option + " is given twice");
       }
     }
@@ -45,35 +59,22 @@ class Arguments {
     return found == values_.end() ? std::nullopt : std::optional(found->second);
   }
 
-  // Reads a number into `target` where the option is given.
-  Status real(const std::string& name, std::optional<double>& target) const {
+  bool survey() const { return values_.count("survey") == 1; }
+
+  // The values of an option by output; none where it is not given.
+  std::vector<std::string> entries(const std::string& name) const {
     const auto written = text(name);
     if (!written) {
-      return Done{};
+      return {};
     }
-    char* end = nullptr;
-    const double value = std::strtod(written->c_str(), &end);
-    if (written->empty() || *end != '\0' || !std::isfinite(value)) {
-      return usage("--" + name + " is '" + *written + "', not a number");
-    }
-    target = value;
-    return Done{};
+    return survey() ? parted_by_commas(*written) : std::vector{*written};
   }
 
-  Status integer(const std::string& name, int lowest, int highest, int& target) const {
-    const auto written = text(name);
-    if (!written) {
-      return usage("--" + name + " is missing");
-    }
-    char* end = nullptr;
-    errno = 0;
-    const long value = std::strtol(written->c_str(), &end, 10);
-    if (written->empty() || *end != '\0' || errno != 0 || value < lowest || value > highest) {
-      return usage("--" + name + " is '" + *written + "', not a whole number from " + std::to_string(lowest) + " to " +
-                   std::to_string(highest));
-    }
-    target = static_cast<int>(value);
-    return Done{};
+  // The value of an option for one output; nothing where it is not given, or the list's entry is empty.
+  std::optional<std::string> entry(const std::string& name, std::size_t output) const {
+    const auto written = entries(name);
+    const bool given = output < written.size() && !(survey() && written[output].empty());
+    return given ? std::optional(written[output]) : std::nullopt;
   }
 
  private:
@@ -88,6 +89,71 @@ class Arguments {
 
   std::map<std::string, std::string> values_;
 };
+
+// Reads a number into `target` where one is written.
+Status read_real(const std::string& name, const std::optional<std::string>& written, std::optional<double>& target) {
+  if (!written) {
+    return Done{};
+  }
+  char* end = nullptr;
+  const double value = std::strtod(written->c_str(), &end);
+  if (written->empty() || *end != '\0' || !std::isfinite(value)) {
+    return usage("--" + name + " is '" + *written + "', not a number");
+  }
+  target = value;
+  return Done{};
+}
+
+Status read_integer(const std::string& name, const std::optional<std::string>& written, int lowest, int highest,
+                    int& target) {
+  if (!written) {
+    return usage("--" + name + " is missing");
+  }
+  char* end = nullptr;
+  errno = 0;
+  const long value = std::strtol(written->c_str(), &end, 10);
+  if (written->empty() || *end != '\0' || errno != 0 || value < lowest || value > highest) {
+    return usage("--" + name + " is '" + *written + "', not a whole number from " + std::to_string(lowest) + " to " +
+                 std::to_string(highest));
+  }
+  target = static_cast<int>(value);
+  return Done{};
+}
+
+// How many outputs the options tell of: a head has one, a survey program as many as each list has entries; 0 without any.
+Result<std::size_t> outputs_of(const Arguments& arguments) {
+  std::size_t outputs = arguments.survey() ? 0 : 1;
+  for (const char* name : kByOutput) {
+    const std::size_t entries = arguments.entries(name).size();
+    if (entries != 0 && outputs != 0 && entries != outputs) {
+      return usage("--" + std::string(name) + " has " + std::to_string(entries) + " entries, another list " +
+                   std::to_string(outputs));
+    }
+    outputs = entries == 0 ? outputs : entries;
+  }
+  return outputs;
+}
+
+Result<std::vector<Tolerance>> tolerances_of(const Arguments& arguments) {
+  const auto outputs = outputs_of(arguments);
+  if (!outputs.ok()) {
+    return outputs.failure();
+  }
+  std::vector<Tolerance> tolerances(*outputs);
+  for (std::size_t i = 0; i < tolerances.size(); ++i) {
+    const auto zero_point = arguments.entry("zero-point", i);
+    for (const Status& status : {
+             read_real("max-abs-err", arguments.entry("max-abs-err", i), tolerances[i].max_abs_err),
+             read_real("min-cosine", arguments.entry("min-cosine", i), tolerances[i].min_cosine),
+             zero_point ? read_integer("zero-point", zero_point, -128, 127, tolerances[i].zero_point) : Status(Done{}),
+         }) {
+      if (!status.ok()) {
+        return status.failure();
+      }
+    }
+  }
+  return tolerances;
+}
 
 Result<std::optional<Destination>> destination_of(const Arguments& arguments) {
   std::string missing;
@@ -105,7 +171,7 @@ Result<std::optional<Destination>> destination_of(const Arguments& arguments) {
   if (!missing.empty()) {
     return usage("--" + missing + " is missing: --pictures, --connect, --cell and --round go together");
   }
-  return std::optional(Destination{*arguments.text("pictures"), *arguments.text("connect"), *arguments.text("cell"),
+  return std::optional(Destination{*arguments.text("pictures"), *arguments.text("connect"), arguments.entries("cell"),
                                    *arguments.text("round"), std::nullopt});
 }
 
@@ -115,10 +181,10 @@ Result<std::optional<LinkShape>> link_shape_of(const Arguments& arguments) {
   }
   std::optional<double> rate;
   int rtt_ns = 0;
-  if (auto status = arguments.real("link-rate", rate); !status.ok()) {
+  if (auto status = read_real("link-rate", arguments.text("link-rate"), rate); !status.ok()) {
     return status.failure();
   }
-  if (auto status = arguments.integer("link-rtt-ns", 0, 2'000'000'000, rtt_ns); !status.ok()) {
+  if (auto status = read_integer("link-rtt-ns", arguments.text("link-rtt-ns"), 0, 2'000'000'000, rtt_ns); !status.ok()) {
     return status.failure();
   }
   if (!rate || *rate < 1 || !arguments.text("connect")) {
@@ -148,16 +214,15 @@ Result<Options> parse_options(int count, const char* const* arguments) {
   if (auto status = given.read(count, arguments); !status.ok()) {
     return status.failure();
   }
-  const auto zero_point = [&] {
-    return given.text("zero-point") ? given.integer("zero-point", -128, 127, options.tolerance.zero_point) : Status(Done{});
-  };
+  auto tolerances = tolerances_of(given);
+  if (!tolerances.ok()) {
+    return tolerances.failure();
+  }
+  options.tolerances = std::move(*tolerances);
   for (const Status& status : {
-           given.real("max-abs-err", options.tolerance.max_abs_err),
-           given.real("min-cosine", options.tolerance.min_cosine),
-           zero_point(),
-           given.integer("threads", 1, 256, options.threads),
-           given.integer("warmup", 0, 1'000'000, options.warmup),
-           given.integer("iterations", 0, 1'000'000, options.iterations),
+           read_integer("threads", given.text("threads"), 1, 256, options.threads),
+           read_integer("warmup", given.text("warmup"), 0, 1'000'000, options.warmup),
+           read_integer("iterations", given.text("iterations"), 0, 1'000'000, options.iterations),
        }) {
     if (!status.ok()) {
       return status.failure();
@@ -180,16 +245,19 @@ Result<Options> parse_options(int count, const char* const* arguments) {
     return power.failure();
   }
   options.power = std::move(*power);
+  options.survey = given.survey();
   options.affinity = given.text("affinity");
   options.write_output = given.text("write-output");
   options.pte = given.text("pte");
   options.reference = given.text("reference");
-  options.etdump = given.text("etdump");
   if (options.pte && !options.reference) {
     return usage("--reference is missing: no head is timed unverified");
   }
-  if (!options.pte && (!options.destination || options.etdump || options.write_output)) {
+  if (!options.pte && (!options.destination || options.survey || options.write_output)) {
     return usage("--pte is missing: without it pictures can be shipped, but nothing can be run");
+  }
+  if (options.survey && options.power) {
+    return usage("--power is a head's: of a survey none is measured");
   }
   return options;
 }

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "error.h"
 #include "link.h"
@@ -15,20 +16,20 @@ namespace splitbench {
 struct Destination {
   std::string pictures;  // file: `pictures` U8 [N,3,H,W]
   std::string address;   // host:port of the receiver
-  std::string cell;
+  std::vector<std::string> cells;  // one an output
   std::string round;
   std::optional<LinkShape> shape;  // of a slower link, imitated
 };
 
 struct Options {
   std::optional<std::string> pte;        // none: split 0, the picture itself travels
-  std::optional<std::string> reference;  // file: `picture` U8 [3,H,W] and `activation`, the output that it should give
+  bool survey = false;                   // the program gives the activations of many split points
+  std::optional<std::string> reference;  // file: `picture` U8 [3,H,W] and what it should give: see reference.h
   std::optional<std::string> write_output;  // file: what the head gave, written as a reference
-  std::optional<std::string> etdump;
   std::optional<std::string> affinity;  // mask of cores
   std::optional<PowerFiles> power;
   std::optional<Destination> destination;
-  Tolerance tolerance;
+  std::vector<Tolerance> tolerances;  // one an output; none: a survey's options list nothing by output
   int threads = 0;
   int warmup = 0;
   int iterations = 0;

@@ -15,12 +15,18 @@ std::string number(const std::optional<double>& value) {
   return text;
 }
 
-std::string samples(const std::vector<std::int64_t>& values) {
+// What `item` writes of each value, as a JSON array.
+template <typename Value, typename Item>
+std::string array_json(const std::vector<Value>& values, const Item& item) {
   std::string json = "[";
-  for (const std::int64_t value : values) {
-    json += (json.size() > 1 ? "," : "") + std::to_string(value);
+  for (const Value& value : values) {
+    json += (json.size() > 1 ? "," : "") + item(value);
   }
   return json + "]";
+}
+
+std::string samples(const std::vector<std::int64_t>& values) {
+  return array_json(values, [](std::int64_t value) { return std::to_string(value); });
 }
 
 std::string verification_json(const std::optional<Verification>& verification) {
@@ -31,18 +37,20 @@ std::string verification_json(const std::optional<Verification>& verification) {
          ",\"passed\":" + (verification->passed ? "true" : "false") + "}";
 }
 
-std::string shipments_json(const std::vector<Shipment>& shipments) {
-  std::string json = "[";
-  for (const Shipment& shipment : shipments) {
-    json += (json.size() > 1 ? ",{" : "{");
-    json += "\"picture\":" + std::to_string(shipment.picture);
-    json += ",\"head_ns\":" + std::to_string(shipment.head_ns);
-    json += ",\"transfer_ns\":" + std::to_string(shipment.transfer_ns);
-    json += ",\"tail_ns\":" + std::to_string(shipment.tail_ns);
-    json += ",\"end_to_end_ns\":" + std::to_string(shipment.end_to_end_ns);
-    json += ",\"wire_bytes\":" + std::to_string(shipment.wire_bytes) + "}";
-  }
-  return json + "]";
+std::string shipment_json(const Shipment& shipment) {
+  std::string json = "{\"picture\":" + std::to_string(shipment.picture);
+  json += ",\"head_ns\":" + std::to_string(shipment.head_ns);
+  json += ",\"transfer_ns\":" + std::to_string(shipment.transfer_ns);
+  json += ",\"tail_ns\":" + std::to_string(shipment.tail_ns);
+  json += ",\"end_to_end_ns\":" + std::to_string(shipment.end_to_end_ns);
+  return json + ",\"wire_bytes\":" + std::to_string(shipment.wire_bytes) + "}";
+}
+
+std::string survey_shipment_json(const SurveyShipment& shipment) {
+  std::string json = "{\"picture\":" + std::to_string(shipment.picture);
+  json += ",\"transfer_ns\":" + std::to_string(shipment.transfer_ns);
+  json += ",\"tail_ns\":" + std::to_string(shipment.tail_ns);
+  return json + ",\"wire_bytes\":" + std::to_string(shipment.wire_bytes) + "}";
 }
 
 std::string text_or_null(const std::string& text) { return text.empty() ? "null" : json_text(printable(text)); }
@@ -57,23 +65,56 @@ std::string power_json(const Power& power) {
   return json;
 }
 
+// The fields of an object that is open already.
+std::string process_json(const Process& process) {
+  std::string json = ",\"peak_rss_bytes\":" + std::to_string(process.peak_rss_bytes);
+  json += ",\"threads\":" + std::to_string(process.threads);
+  json += ",\"affinity\":" + text_or_null(process.affinity);
+  json += ",\"timer_resolution_ns\":" + std::to_string(process.timer.resolution_ns);
+  return json + ",\"overhead_ns\":" + std::to_string(process.timer.overhead_ns);
+}
+
+std::string type_json(const Output& output) {
+  return std::string("\"dtype\":\"") + dtype_name(output.dtype) + "\",\"shape\":" + shape_text(output.shape);
+}
+
+std::string profile_json(const Profile& profile) {
+  if (profile.operators.empty()) {
+    return "null";
+  }
+  const auto name_json = [](const std::string& name) { return json_text(printable(name)); };
+  return "{\"operators\":" + array_json(profile.operators, name_json) +
+         ",\"times_ns\":" + array_json(profile.times_ns, samples) + "}";
+}
+
 }  // namespace
 
 std::string to_json(const Report& report) {
   std::string json = "{\"load_ns\":" + std::to_string(report.load_ns);
-  json += ",\"verification\":" + verification_json(report.verification);
-  json += std::string(",\"output\":{\"dtype\":\"") + dtype_name(report.output_dtype) + "\",\"shape\":";
-  json += shape_text(report.output_shape) + "}";
+  json += ",\"verification\":" + verification_json(report.output.verification);
+  json += ",\"output\":{" + type_json(report.output) + "}";
   json += ",\"warmup_ns\":" + samples(report.warmup_ns);
   json += ",\"head_ns\":" + samples(report.head_ns);
-  json += ",\"shipments\":" + shipments_json(report.shipments);
-  json += ",\"peak_rss_bytes\":" + std::to_string(report.peak_rss_bytes);
-  json += ",\"threads\":" + std::to_string(report.threads);
-  json += ",\"affinity\":" + text_or_null(report.affinity);
-  json += ",\"timer_resolution_ns\":" + std::to_string(report.timer.resolution_ns);
-  json += ",\"overhead_ns\":" + std::to_string(report.timer.overhead_ns);
+  json += ",\"shipments\":" + array_json(report.shipments, shipment_json);
+  json += process_json(report.process);
   json += report.power ? power_json(*report.power) : "";
   return json + "}";
+}
+
+std::string to_json(const SurveyReport& report) {
+  std::vector<std::string> outputs;
+  for (std::size_t i = 0; i < report.outputs.size(); ++i) {
+    const Output& output = report.outputs[i];
+    const auto shipments = report.shipments.empty() ? std::vector<SurveyShipment>() : report.shipments[i];
+    outputs.push_back("{" + type_json(output) + ",\"verification\":" + verification_json(output.verification) +
+                      ",\"shipments\":" + array_json(shipments, survey_shipment_json) + "}");
+  }
+  std::string json = "{\"load_ns\":" + std::to_string(report.load_ns);
+  json += ",\"outputs\":" + array_json(outputs, [](const std::string& output) { return output; });
+  json += ",\"run_ns\":" + samples(report.run_ns);
+  json += ",\"profile\":" + profile_json(report.profile);
+  json += ",\"profile_reason\":" + text_or_null(report.profile.reason);
+  return json + process_json(report.process) + "}";
 }
 
 std::uint64_t peak_rss_bytes() {

@@ -12,8 +12,12 @@ constexpr Connection::Timeout kFrameTimeout = std::chrono::seconds(120);  // a t
 constexpr std::uint64_t kMaxControlBytes = 4096;
 constexpr std::uint64_t kMaxAnswerBytes = std::uint64_t{64} << 20;
 
-Status greet(Connection& connection, const Destination& destination, const std::string& token) {
-  const Document hello{{{"kind", "hello"}, {"token", token}, {"cell", destination.cell}, {"round", destination.round}}, {}};
+Result<Connection> connect(const Destination& destination) {
+  return Connection::open(destination.address, kConnectTimeout, kFrameTimeout);
+}
+
+Status greet(Connection& connection, const Cargo& cargo, const Destination& destination, const std::string& cell) {
+  const Document hello{{{"kind", "hello"}, {"token", cargo.token}, {"cell", cell}, {"round", destination.round}}, {}};
   if (auto sent = connection.send(hello); !sent.ok()) {
     return sent.failure();
   }
@@ -29,46 +33,55 @@ Status check_answer(const Message& answer) {
   return Done{};
 }
 
-// Pictures become activations here; `values` is kept between pictures, so that no memory is asked for while time runs.
+// Pictures become activations here; `values_` is kept between pictures, so that no memory is asked for while time runs.
 class Source {
  public:
   Source(Head* head, const TensorView& pictures)
-      : head_(head), shape_(batch_of_one(pictures.shape)), values_(head == nullptr ? 0 : batch().elements()) {}
+      : head_(head),
+        pictures_(pictures),
+        shape_(batch_of_one(pictures.shape)),
+        picture_bytes_(pictures.bytes() / pictures.shape[0]),
+        values_(head == nullptr ? 0 : picture_bytes_) {}
 
-  Result<TensorView> activation(const std::uint8_t* picture) {
-    if (head_ == nullptr) {
-      return TensorView{Dtype::kU8, shape_, picture};
-    }
-    to_unit_range(picture, values_);
-    if (auto status = head_->set_input(values_.data()); !status.ok()) {
-      return status.failure();
-    }
-    if (auto status = head_->run(); !status.ok()) {
-      return status.failure();
-    }
-    return head_->output();
-  }
-
-  std::size_t picture_bytes() const { return batch().bytes(); }
+  std::size_t pictures() const { return pictures_.shape[0]; }
   bool has_head() const { return head_ != nullptr; }
 
+  Status run(std::size_t picture) {
+    to_unit_range(pixels(picture), values_);
+    auto status = head_->set_input(values_.data());
+    return status.ok() ? head_->run() : status;
+  }
+
+  Result<TensorView> activation(std::size_t picture) {
+    if (head_ == nullptr) {
+      return TensorView{Dtype::kU8, shape_, pixels(picture)};
+    }
+    auto status = run(picture);
+    return status.ok() ? head_->output(0) : status.failure();
+  }
+
  private:
-  TensorView batch() const { return {Dtype::kU8, shape_, nullptr}; }
+  const std::uint8_t* pixels(std::size_t picture) const { return pictures_.data + picture * picture_bytes_; }
 
   Head* head_;
+  const TensorView& pictures_;
   Shape shape_;
+  std::size_t picture_bytes_;
   std::vector<float> values_;
 };
 
-Result<Shipment> ship_one(Connection& connection, Source& source, const std::uint8_t* picture, std::size_t index,
+// One activation's exchange: when its frame began to be built, when `received` and `answer` had been read.
+struct Exchange {
+  std::int64_t send_start;
+  std::int64_t received_read;
+  std::int64_t answer_read;
+  std::uint64_t wire_bytes;
+};
+
+Result<Exchange> exchange(Connection& connection, TensorView activation, std::size_t picture,
                           const std::optional<LinkShape>& shape) {
-  const std::int64_t picture_in = now_ns();
-  auto activation = source.activation(picture);
-  const std::int64_t activation_there = source.has_head() ? now_ns() : picture_in;
-  if (!activation.ok()) {
-    return activation.failure();
-  }
-  Document document{{{"kind", "activation"}, {"picture", std::to_string(index)}}, {{"activation", std::move(*activation)}}};
+  const Document document{{{"kind", "activation"}, {"picture", std::to_string(picture)}},
+                          {{"activation", std::move(activation)}}};
   const std::int64_t send_start = now_ns();
   auto wire_bytes = connection.send(document, shape);
   if (!wire_bytes.ok()) {
@@ -89,33 +102,78 @@ Result<Shipment> ship_one(Connection& connection, Source& source, const std::uin
   if (auto stored = connection.expect("stored", kMaxControlBytes); !stored.ok()) {
     return stored.failure();
   }
-  return Shipment{index,
+  return Exchange{send_start, received_read, answer_read, *wire_bytes};
+}
+
+Result<Shipment> ship_one(Connection& connection, Source& source, std::size_t picture,
+                          const std::optional<LinkShape>& shape) {
+  const std::int64_t picture_in = now_ns();
+  auto activation = source.activation(picture);
+  const std::int64_t activation_there = source.has_head() ? now_ns() : picture_in;
+  if (!activation.ok()) {
+    return activation.failure();
+  }
+  const auto done = exchange(connection, std::move(*activation), picture, shape);
+  if (!done.ok()) {
+    return done.failure();
+  }
+  return Shipment{picture,
                   activation_there - picture_in,
-                  received_read - send_start,
-                  answer_read - received_read,
-                  answer_read - picture_in,
-                  *wire_bytes};
+                  done->received_read - done->send_start,
+                  done->answer_read - done->received_read,
+                  done->answer_read - picture_in,
+                  done->wire_bytes};
 }
 
 }  // namespace
 
-Result<std::vector<Shipment>> ship(Head* head, const TensorView& pictures, const Destination& destination,
-                                   const std::string& token) {
-  auto connection = Connection::open(destination.address, kConnectTimeout, kFrameTimeout);
+Result<std::vector<Shipment>> ship(Head* head, const Cargo& cargo, const Destination& destination) {
+  auto connection = connect(destination);
   if (!connection.ok()) {
     return connection.failure();
   }
-  if (auto status = greet(*connection, destination, token); !status.ok()) {
+  if (auto status = greet(*connection, cargo, destination, destination.cells.front()); !status.ok()) {
     return status.failure();
   }
-  Source source(head, pictures);
+  Source source(head, cargo.pictures);
   std::vector<Shipment> shipments;
-  for (std::size_t i = 0; i < pictures.shape[0]; ++i) {
-    auto shipment = ship_one(*connection, source, pictures.data + i * source.picture_bytes(), i, destination.shape);
+  for (std::size_t i = 0; i < source.pictures(); ++i) {
+    auto shipment = ship_one(*connection, source, i, destination.shape);
     if (!shipment.ok()) {
       return shipment.failure();
     }
     shipments.push_back(*shipment);
+  }
+  return shipments;
+}
+
+Result<std::vector<std::vector<SurveyShipment>>> ship_survey(Head& program, const Cargo& cargo,
+                                                             const Destination& destination) {
+  auto connection = connect(destination);
+  if (!connection.ok()) {
+    return connection.failure();
+  }
+  Source source(&program, cargo.pictures);
+  std::vector<std::vector<SurveyShipment>> shipments(destination.cells.size());
+  for (std::size_t picture = 0; picture < source.pictures(); ++picture) {
+    if (auto status = source.run(picture); !status.ok()) {
+      return status.failure();
+    }
+    for (std::size_t i = 0; i < shipments.size(); ++i) {
+      auto activation = program.output(i);
+      if (!activation.ok()) {
+        return activation.failure();
+      }
+      if (auto status = greet(*connection, cargo, destination, destination.cells[i]); !status.ok()) {
+        return status.failure();
+      }
+      const auto done = exchange(*connection, std::move(*activation), picture, destination.shape);
+      if (!done.ok()) {
+        return done.failure();
+      }
+      shipments[i].push_back({picture, done->received_read - done->send_start, done->answer_read - done->received_read,
+                              done->wire_bytes});
+    }
   }
   return shipments;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cargo.h"
 #include "error.h"
 #include "head.h"
 #include "options.h"
@@ -21,7 +22,19 @@ struct Shipment {
 };
 
 // Ships every picture's activation, or the picture itself where there is no head (nullptr).
-Result<std::vector<Shipment>> ship(Head* head, const TensorView& pictures, const Destination& destination,
-                                   const std::string& token);
+Result<std::vector<Shipment>> ship(Head* head, const Cargo& cargo, const Destination& destination);
+
+// One of a survey's activations: the run is all outputs' and has no time of one.
+struct SurveyShipment {
+  std::size_t picture;
+  std::int64_t transfer_ns;
+  std::int64_t tail_ns;
+  std::uint64_t wire_bytes;
+};
+
+// Runs a survey program once a picture and ships every output as the head of its cell would, in the frame that this one
+// would send; the runner greets anew before each, which is not timed. By output, each by picture.
+Result<std::vector<std::vector<SurveyShipment>>> ship_survey(Head& program, const Cargo& cargo,
+                                                             const Destination& destination);
 
 }  // namespace splitbench
