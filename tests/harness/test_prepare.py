@@ -92,9 +92,17 @@ def test_two_harnesses_never_measure_on_one_device_at_once() -> None:
 
 
 def test_a_forked_process_that_outlives_the_harness_holds_no_device() -> None:
+    fork = multiprocessing.get_context("fork")
+    runs = fork.Event()
+
+    def outlive() -> None:
+        runs.set()
+        time.sleep(60)
+
     with prepared("local"):
-        left = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+        left = fork.Process(target=outlive, daemon=True)
         left.start()
+        assert runs.wait(60)  # a process that is only about to run may hold it for a moment
     try:
         with prepared("local") as ready:
             assert ready.entry.label == "local"
