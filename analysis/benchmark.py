@@ -1,41 +1,38 @@
-"""The main job: split points, heads, timed runs, attacks. Each phase keeps what it finishes and can be resumed."""
+"""One run's networks, heads and attacks. Each phase keeps what it finishes and can be resumed; campaign.py measures."""
 
 from __future__ import annotations
 
 import datetime
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Protocol
 
-from safetensors.torch import save
 from torch import Tensor
 
 from analysis.attacks import ATTACKS
 from analysis.leakage import Target, attack_network, write_pictures
+from analysis.selection import to_measure, to_survey
+from analysis.subject import Experiment, Subject
 from device_runner.devices import open_device
 from device_runner.errors import UsageError
 from device_runner.link import LinkShape
 from harness.affinity import check_affinity, core_mask
 from harness.cool_down import CoolDown
 from harness.environment import describe_environment
-from harness.errors import ExportError, LostDeviceError, ResultsError
-from harness.export import ExportSettings, Precision, export_heads
-from harness.manifest import Head
-from harness.measure import Work, measure
-from harness.models import Model, load_model
+from harness.errors import ExportError, ResultsError
+from harness.export import ExportSettings, Made, Wanted, export, head_hash
+from harness.models import load_model
 from harness.pictures import Pictures, load_pictures
 from harness.plan import Estimate, Settings, estimate, plan_cell
 from harness.prepare import ReadyDevice, prepared
-from harness.quantize import CALIBRATION_PICTURES, QuantizedNetwork
 from harness.results.schema import Cell, DeviceEntry, RunConfig, RunFile
-from harness.results.store import RunStore, write_whole
-from harness.splits import CuttableGraph, Network, SplitPoint
+from harness.results.store import RunStore
+from harness.splits import Cut, CuttableGraph, Network
 
 RANDOM_NOTICE = "{}: weights are RANDOM; the leakage of random weights is not that of trained ones"
 # Batch norm of random weights is calibrated on three batches.
@@ -53,29 +50,6 @@ class Watcher(Protocol):
 
     def note(self, text: str) -> None:
         """Something that the user must know."""
-
-
-@dataclass
-class Subject:
-    """One network of the run, with all that is made from it once."""
-
-    network: Network
-    points: tuple[SplitPoint, ...]
-    pictures: Pictures
-
-    @property
-    def model(self) -> Model:
-        """The network's model."""
-        return self.network.model
-
-    @cached_property
-    def quantized(self) -> QuantizedNetwork:
-        """The int8 twin, made when first needed."""
-        return QuantizedNetwork(self.network, self.pictures.train.as_float()[:CALIBRATION_PICTURES])
-
-    def graph(self, precision: str) -> CuttableGraph:
-        """The graph that heads of this precision are cut from."""
-        return self.quantized if precision == "int8" else self.network
 
 
 @dataclass
@@ -98,7 +72,8 @@ class Benchmark:
     _pictures_by_size: dict[tuple[int, int], Pictures] = field(default_factory=dict)
 
     @contextmanager
-    def _phase(self, name: str, total: int | None = None) -> Iterator[None]:
+    def phase(self, name: str, total: int | None = None) -> Iterator[None]:
+        """A phase that takes as long as the block runs."""
         self.watcher.phase(name, total)
         began = time.perf_counter()
         yield
@@ -110,7 +85,7 @@ class Benchmark:
         for name in self.config.attacks:
             ATTACKS.load(name)  # an unknown attack is known now, not after an hour
         check_config(self.config)
-        with self._phase("split", len(self.config.models)):
+        with self.phase("split", len(self.config.models)):
             return [self._subject(name) for name in self.config.models]
 
     def _subject(self, name: str) -> Subject:
@@ -141,7 +116,9 @@ class Benchmark:
         return {
             f"{s.model.name} {precision}": estimate(
                 s.points,
+                to_measure(self.config, (s, precision)) if self.config.survey != "only" else (),
                 self.config,
+                surveys=len(to_survey(self.config, (s, precision))),
                 nodes=len(s.network.graph(1).graph.nodes),
                 pictures=len(s.pictures.held_out),
                 cores=os.cpu_count() or 1,
@@ -150,30 +127,41 @@ class Benchmark:
             for precision in self.config.precisions
         }
 
-    @cached_property
-    def heads(self) -> dict[tuple[str, str, int], Head | ExportError]:
-        """Every head, by model, precision and split; exported now unless it is cached."""
-        subjects = self.subjects
-        with self._phase("export", sum(len(s.points) for s in subjects) * len(self.config.precisions)):
-            return {
-                (subject.model.name, precision, point.index): head
-                for subject in subjects
-                for precision in self.config.precisions
-                for point, head in self._export(subject, precision)
-            }
+    def export(self, wanted: Mapping[Experiment, Sequence[Wanted]]) -> dict[tuple[Experiment, Wanted], Made]:
+        """Heads and survey programs, from the cache or lowered now.
 
-    def _export(self, subject: Subject, precision: Precision) -> Iterator[tuple[SplitPoint, Head | ExportError]]:
-        settings = ExportSettings(
+        Args:
+            wanted: by subject and precision.
+        """
+        made: dict[tuple[Experiment, Wanted], Made] = {}
+        if any(wanted.values()):
+            with self.phase("export", sum(map(len, wanted.values()))):
+                for experiment, ones in wanted.items():
+                    made |= {(experiment, one): found for one, found in self._export(experiment, ones)}
+        return made
+
+    def _export(self, experiment: Experiment, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, Made]]:
+        subject, precision = experiment
+        graph: Callable[[], CuttableGraph] = lambda: subject.graph(precision)  # noqa: E731 - typed
+        for one, made in export(subject.network, wanted, self._settings(experiment), graph):
+            if isinstance(made, ExportError):
+                self.watcher.note(str(made))
+            self.watcher.step(f"{subject.model.name} {precision} {_name(one)}")
+            yield one, made
+
+    def _settings(self, experiment: Experiment) -> ExportSettings:
+        subject, precision = experiment
+        return ExportSettings(
             precision=precision,
             reference=reference_picture(subject.model.input_size),
             calibration_sha256=subject.pictures.sha256 if precision == "int8" else "",
             root=self.models_root,
         )
-        for point, head in export_heads(subject.network, subject.points, settings, lambda: subject.graph(precision)):
-            if isinstance(head, ExportError):
-                self.watcher.note(str(head))
-            self.watcher.step(f"{subject.model.name} {precision} {point.name}")
-            yield point, head
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """Every subject in every precision."""
+        return [(subject, precision) for subject in self.subjects for precision in self.config.precisions]
 
     @contextmanager
     def ready(self, wanted: Sequence[str] | None = None) -> Iterator[list[ReadyDevice]]:
@@ -181,7 +169,7 @@ class Benchmark:
         self.subjects  # noqa: B018 - what is wrong with the options is known before a device is touched
         shape = LinkShape.parse(self.config.link) if self.config.link else None
         with ExitStack() as stack:
-            with self._phase("device", len(self.config.devices if wanted is None else wanted)):
+            with self.phase("device", len(self.config.devices if wanted is None else wanted)):
                 found = []
                 for address in self.config.devices if wanted is None else wanted:
                     ready = stack.enter_context(prepared(address, way_back=self.config.way_back, shape=shape))
@@ -192,22 +180,18 @@ class Benchmark:
 
     def plan(self, devices: Sequence[DeviceEntry]) -> tuple[Cell, ...]:
         """Every cell, in the order model, precision, split, device, threads."""
-        return tuple(
-            plan_cell(
-                s.model,
-                point,
-                precision,
-                device,
-                threads,
-                self.heads[s.model.name, precision, point.index],
-                Settings(self.config, s.pictures.sha256),
-            )
-            for s in self.subjects
-            for precision in self.config.precisions
-            for point in s.points
-            for device in devices
-            for threads in self.config.threads
-        )
+        cells = []
+        for subject, precision in self.experiments:
+            settings = Settings(self.config, subject.pictures.sha256)
+            for point in subject.points:
+                cut = subject.cut(point, precision)
+                program = head_hash(subject.network, point, self._settings((subject, precision)))
+                cells += [
+                    plan_cell(subject.model, point, precision, device, threads, cut, program, settings)
+                    for device in devices
+                    for threads in self.config.threads
+                ]
+        return tuple(cells)
 
     def create(self, folder: Path, devices: Sequence[ReadyDevice]) -> RunStore:
         """Plan everything and lay the run's folder."""
@@ -246,96 +230,45 @@ class Benchmark:
                 remedy="start a new run; exported heads are kept",
             )
 
-    def unfinished(self, store: RunStore) -> list[str]:
-        """Addresses of the devices that a cell is still to be measured on."""
-        done = {(r.cell, r.round) for r in store.rounds().values()}
-        missing = {
-            cell.device
-            for cell in store.file.cells
-            if cell.unavailable is None and any((cell.hash, r) not in done for r in range(self.config.rounds))
-        }
-        return [entry.address for entry in store.file.devices if entry.label in missing]
-
-    def measure(self, store: RunStore, devices: Sequence[ReadyDevice]) -> list[LostDeviceError]:
-        """Time and ship every cell that is not finished; this machine's own first and alone, then one queue a device.
-
-        Returns:
-            One error for each device that was lost meanwhile.
-
-        Raises:
-            ResultsError: a device came back over another link than the run began with, or nothing can be stored.
-        """
-        for ready in devices:
-            if ready.entry not in store.file.devices:
-                raise ResultsError(
-                    f"{ready.entry.label} came back over {ready.entry.link}, not as the run began",
-                    remedy="start a new run, or choose the way with --way-back",
-                )
-        cells = [cell for cell in store.file.cells if cell.unavailable is None]
-        with self._phase("measure", len(cells) * self.config.rounds):
-            for done in store.rounds().values():
-                self.watcher.step(f"{done.cell} round {done.round} (before)")
-            own = [ready for ready in devices if ready.device.target == "host"]
-            others = [ready for ready in devices if ready.device.target != "host"]
-            lost = [self._measure_device(store, ready) for ready in own]
-            if others:
-                with ThreadPoolExecutor(len(others)) as pool:
-                    lost += pool.map(lambda ready: self._measure_device(store, ready), others)
-        return [error for error in lost if error is not None]
-
-    def _measure_device(self, store: RunStore, ready: ReadyDevice) -> LostDeviceError | None:
-        try:
-            for size in sorted({cell.input_size for cell in store.file.cells}):
-                self._measure_size(store, ready, size)
-        except LostDeviceError as exc:
-            self.watcher.note(str(exc))
-            return exc
-        return None
-
-    def _measure_size(self, store: RunStore, ready: ReadyDevice, size: tuple[int, int]) -> None:
-        subjects = [s for s in self.subjects if s.model.input_size == size]
-        pictures = store.folder / "pictures" / f"held_out-{size[0]}x{size[1]}.safetensors"
-        if not pictures.exists():
-            write_whole(pictures, save({"pictures": subjects[0].pictures.held_out.pixels.contiguous()}))
-        points = {(s.model.name, p.index): (s, p) for s in subjects for p in s.points}
-        work, names = [], {}
-        for cell in store.file.cells:
-            head = self.heads[cell.model, cell.precision, cell.split_index]
-            if cell.device == ready.entry.label and cell.input_size == size and isinstance(head, Head):
-                subject, point = points[cell.model, cell.split_index]
-                work.append(Work(cell, head, subject.network.tail(point)))
-                names[cell.hash] = f"{cell.model} {cell.precision} {cell.split}"
-        where = "" if len(self.config.devices) == 1 else f"{ready.entry.label}, "
-        for record in measure(store, work, ready, pictures):
-            if record.status == "failed":
-                self.watcher.note(f"{where}{names[record.cell]}: {record.reason}")
-            self.watcher.step(f"{where}round {record.round + 1}: {names[record.cell]}")
-
     def attack(self, store: RunStore) -> None:
         """Attack everything that was shipped and is not attacked yet."""
-        if not self.config.attacks:
+        shipped = shipped_cells(store)
+        cells = [cell for cell in store.file.cells if cell.hash in shipped]
+        done = store.leakage()
+        if all((cell.hash, attack) in done for cell in cells for attack in self.config.attacks):
             return
-        finished = {record.cell for record in store.rounds().values() if record.status == "ok"}
-        finished -= {record.cell for record in store.rounds().values() if record.status == "failed"}
-        cells = [cell for cell in store.file.cells if cell.hash in finished]
-        with self._phase("attack", len(cells) * len(self.config.attacks)):
-            for done in store.leakage().values():
-                self.watcher.step(f"{done.cell} {done.attack} (before)")
-            for subject in self.subjects:
-                for precision in self.config.precisions:
-                    self._attack(store, subject, precision, cells)
+        with self.phase("attack", len(cells) * len(self.config.attacks)):
+            for record in done.values():
+                self.watcher.step(f"{record.cell} {record.attack} (before)")
+            for subject, precision in self.experiments:
+                self._attack(store, subject, precision, cells)
 
     def _attack(self, store: RunStore, subject: Subject, precision: str, cells: list[Cell]) -> None:
         points = {p.index: p for p in subject.points}
         targets = []
         for cell in cells:
-            head = self.heads[cell.model, cell.precision, cell.split_index]
-            if (cell.model, cell.precision) == (subject.model.name, precision) and isinstance(head, Head):
-                targets.append(Target(cell, points[cell.split_index], head))
+            if (cell.model, cell.precision) == (subject.model.name, precision):
+                point = points[cell.split_index]
+                cut = subject.cut(point, precision)
+                assert isinstance(cut, Cut)  # noqa: S101 - it was shipped
+                targets.append(Target(cell, point, cut))
         names = {t.cell.hash: t.point.name for t in targets}
         graph: Callable[[], CuttableGraph] = lambda: subject.graph(precision)  # noqa: E731 - typed
         for record in attack_network(store, subject.network, graph, targets, subject.pictures):
             self.watcher.step(f"{subject.model.name} {precision} {names[record.cell]}: {record.attack}")
+
+
+def shipped_cells(store: RunStore) -> set[str]:
+    """Cells whose activations are there: a survey shipped them, or the cell's own head did and never failed."""
+    rounds = store.rounds().values()
+    own = {r.cell for r in rounds if r.status == "ok"} - {r.cell for r in rounds if r.status == "failed"}
+    return own | {
+        cell for (_, round_), r in store.surveys().items() if r.status == "ok" and not round_ for cell in r.cells
+    }
+
+
+def _name(wanted: Wanted) -> str:
+    return f"survey of {len(wanted)} splits" if isinstance(wanted, tuple) else wanted.name
 
 
 def check_config(config: RunConfig) -> None:

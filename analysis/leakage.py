@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,21 +14,30 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, fx
 
 from analysis.attacks import ATTACKS, Attack, Pairs
 from analysis.metrics import floor_psnr_db, oracle_mean_colour_psnr_db, psnr_db, ssim
 from device_runner.errors import SplitbenchError
 from harness.errors import ResultsError
-from harness.manifest import Head
+from harness.lowering import fold_batch_norm
 from harness.pictures import Pictures
 from harness.results.schema import Cell, LeakageRecord
 from harness.results.store import RunStore
-from harness.splits import Cut, CuttableGraph, Network, SplitPoint, dequantize
+from harness.splits import (
+    Cut,
+    CuttableGraph,
+    Network,
+    SplitPoint,
+    channels_last,
+    dequantize,
+    extract_head,
+    with_any_strides,
+)
 
 # Activations of the receiver's own pictures that are kept per split, and at once.
 SPLIT_BYTES = 100 * 2**20
-GROUP_BYTES = 1500 * 2**20
+GROUP_BYTES = 2500 * 2**20
 FEWEST_PICTURES = 48
 _PASS_BATCH = 16
 # A user's own attack may fail inside torch or numpy: that row says so, the others go on.
@@ -35,11 +46,15 @@ _ATTACK_FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
 
 @dataclass(frozen=True)
 class Target:
-    """A measured cell whose shipped activations are to be attacked."""
+    """A measured cell whose shipped activations are to be attacked.
+
+    Attributes:
+        cut: how what was shipped is read; its node does not matter.
+    """
 
     cell: Cell
     point: SplitPoint
-    head: Head
+    cut: Cut
 
 
 def attack_network(
@@ -82,7 +97,7 @@ def collect_pairs(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: 
     """Pair the receiver's own pictures with what its heads make of them, many splits in one pass; by split index."""
     own = pictures.train.as_float()
     counts = {p.index: _own_pictures(p, len(own)) for p in points}
-    found: dict[int, list[Tensor]] = {p.index: [] for p in points}
+    found = {p.index: torch.empty(counts[p.index], *p.activation_shape[1:]) for p in points}
     for start in range(0, max(counts.values()), _PASS_BATCH):
         wanted = [p for p in points if counts[p.index] > start]
         batch = own[start : start + _PASS_BATCH]
@@ -90,10 +105,11 @@ def collect_pairs(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: 
             batch = torch.cat([batch, own[: _PASS_BATCH - len(batch)]])
         for values in graph.activations(batch, wanted, batch=len(batch)):
             for index, value in values.items():
-                found[index].append(value[: counts[index] - start])
+                kept = found[index][start : start + _PASS_BATCH]
+                kept.copy_(value[: len(kept)])
     return {
-        index: Pairs(own[: counts[index]], torch.cat(parts), pictures.train.sources[: counts[index]])
-        for index, parts in found.items()
+        index: Pairs(own[: counts[index]], activations, pictures.train.sources[: counts[index]])
+        for index, activations in found.items()
     }
 
 
@@ -123,6 +139,7 @@ class _Bench:
         self.original = pictures.held_out.as_float()
         self.floor = tuple(floor_psnr_db(pictures.train.as_float(), self.original).tolist())
         self.oracle = tuple(oracle_mean_colour_psnr_db(self.original).tolist())
+        self._quick: dict[int, fx.GraphModule] = {}
         self.classes = self._top1(self.original)
 
     def reference(self, targets: Sequence[Target]) -> Iterator[LeakageRecord]:
@@ -190,11 +207,16 @@ class _Bench:
 
     def _top1(self, pictures: Tensor) -> Tensor:
         with torch.no_grad():
-            return (
-                torch.cat([self.network.model.module(part) for part in torch.split(pictures, _PASS_BATCH)])
-                .flatten(1)
-                .argmax(1)
-            )
+            logits = [self._whole(len(part))(channels_last(part)) for part in torch.split(pictures, _PASS_BATCH)]
+        return torch.cat(logits).flatten(1).argmax(1)
+
+    def _whole(self, batch: int) -> fx.GraphModule:
+        """The network for a fixed batch size, made quicker: every reconstruction goes through it."""
+        if batch not in self._quick:
+            whole = extract_head(self.network.graph(batch), self.network.points[-1].node)
+            fold_batch_norm(whole)
+            self._quick[batch] = with_any_strides(whole)
+        return self._quick[batch]
 
 
 def shipped_activations(store: RunStore, target: Target) -> Tensor:
@@ -203,7 +225,6 @@ def shipped_activations(store: RunStore, target: Target) -> Tensor:
     Raises:
         ResultsError: a file is missing or damaged.
     """
-    cut = Cut("", target.head.manifest.scale, target.head.manifest.zero_point)
     found = []
     for picture in range(len(store.file.held_out)):
         path = store.activation_path(target.cell.hash, picture)
@@ -212,7 +233,7 @@ def shipped_activations(store: RunStore, target: Target) -> Tensor:
                 found.append(stored.get_tensor("activation"))
         except (OSError, ValueError, RuntimeError) as exc:
             raise ResultsError(f"{path} cannot be read", remedy="delete its folder and --resume") from exc
-    return dequantize(torch.cat(found), cut).float()
+    return dequantize(torch.cat(found), target.cut).float()
 
 
 def write_pictures(folder: Path, pictures: Tensor, names: Sequence[str]) -> None:
@@ -226,9 +247,13 @@ def write_pictures(folder: Path, pictures: Tensor, names: Sequence[str]) -> None
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         pixels = (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        for name, picture in zip(names, pixels, strict=True):
-            Image.fromarray(np.ascontiguousarray(picture)).save(partial / f"{name}.png", compress_level=1)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # zlib lets go of the interpreter
+            list(pool.map(_write_png, [partial / f"{name}.png" for name in names], pixels))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     except OSError as exc:
         raise ResultsError(f"cannot write to {folder}: {exc}", remedy="free disk space, then --resume") from exc
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(np.ascontiguousarray(pixels)).save(path, compress_level=1)

@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that everybody knows it by
 
 from analysis.attacks.base import Attack, Pairs
-from analysis.attacks.maps import Layout, blocks_of, layout_of
+from analysis.attacks.maps import blocks_of, layout_of
 
 # Rows of the regression; more cost time and gain nothing that could be measured.
 MOST_ROWS = 30_000
@@ -54,14 +55,10 @@ class Linear(Attack):
         is_coarse = own.input_size[0] > FINEST_BLOCK * self.layout.height
         rings = RINGS_OF_VECTOR if is_vector else RINGS_OF_COARSE_MAP if is_coarse else RINGS
         self._components = _components(self.layout.to_map(own.activations), rings, generator)
+        self._mean_block = self._blocks.cut(own.pictures.mean(0, keepdim=True)).mean((0, 4, 5)).flatten()
+        features = _Features(self._components, self._components.of(self.layout.to_map(own.activations)))
         targets = self._blocks.cut(own.pictures)
-        self._mean_block = targets.mean((0, 2, 3))
-        maps = self._components.of(self.layout.to_map(own.activations))
-        features = _Features(self._components, self.layout, maps)
-        folds = [
-            _moments(features, targets - self._mean_block[:, None, None], members, generator)
-            for members in _folds(own.sources)
-        ]
+        folds = [_moments(features, targets, self._mean_block, members, generator) for members in _folds(own.sources)]
         self._weights = _choose(folds, [features.count, 1 + self._components.rings[0]]).float()
 
     def _rebuild(self, activations: Tensor) -> Tensor:
@@ -125,10 +122,11 @@ def _edge(maps: Tensor, index: int) -> Tensor:
 
 def _components(maps: Tensor, rings: Sequence[int], generator: torch.Generator) -> _Components:
     mean = maps.mean((0, 2, 3))
-    rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
-    chosen = torch.randperm(len(rows), generator=generator)[:_ROWS_FOR_COMPONENTS]
-    axes = _principal_axes(rows[chosen] - mean, rings[0], generator)
-    spread = float(((rows[chosen] - mean) @ axes).std(correction=0))
+    count, _, height, width = maps.shape
+    chosen = torch.randperm(count * height * width, generator=generator)[:_ROWS_FOR_COMPONENTS]
+    rows = maps[chosen // (height * width), :, chosen // width % height, chosen % width] - mean
+    axes = _principal_axes(rows, rings[0], generator)
+    spread = float((rows @ axes).std(correction=0))
     axes = axes / spread if spread > 0 else axes
     largest = max(maps.shape[2:])
     within = tuple(min(count, axes.shape[1]) for count in rings[:largest])
@@ -151,11 +149,13 @@ def _principal_axes(rows: Tensor, most: int, generator: torch.Generator) -> Tens
 class _Features:
     """Rows of the regression: a one, the patch around a place, and its centre again for each border that it lies on."""
 
-    def __init__(self, components: _Components, layout: Layout, maps: Tensor) -> None:
+    def __init__(self, components: _Components, maps: Tensor) -> None:
         self._components = components
         self._reach = len(components.rings) - 1
-        self._padded = F.pad(maps, [self._reach] * 4).permute(0, 2, 3, 1).contiguous()
-        self.height, self.width = layout.height, layout.width
+        count, channels, self.height, self.width = maps.shape
+        self._padded = maps.new_zeros(count, self.height + 2 * self._reach, self.width + 2 * self._reach, channels)
+        within = self._padded[:, self._reach :, self._reach :][:, : self.height, : self.width]
+        within.copy_(maps.permute(0, 2, 3, 1))
 
     @property
     def count(self) -> int:
@@ -163,17 +163,21 @@ class _Features:
         patch = sum(count for _, _, count in self._components.offsets())
         return 1 + patch + (4 * (1 + self._components.border) if self._components.border else 0)
 
-    def rows(self, pictures: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """Places (index of the picture, row, column) -> places x features."""
-        parts = [torch.ones(len(pictures), 1)]
+    def write(self, rows: Tensor, pictures: Tensor, y: Tensor, x: Tensor) -> None:
+        """Writes the features of places (index of the picture, row, column) into `rows`, places x features."""
+        places = self._padded.flatten(0, 2)
+        _, height, width, _ = self._padded.shape
+        centre = (pictures * height + y + self._reach) * width + x + self._reach
+        rows[:, 0] = 1
+        used = 1
         for dy, dx, count in self._components.offsets():
-            parts.append(self._padded[pictures, y + (dy + self._reach), x + (dx + self._reach)][:, :count])
-        if self._components.border:
-            centre = self._padded[pictures, y + self._reach, x + self._reach][:, : self._components.border]
-            centre = torch.cat([torch.ones(len(pictures), 1), centre], dim=1)
-            on_borders = (y == 0, y == self.height - 1, x == 0, x == self.width - 1)
-            parts.extend(centre * on_border[:, None] for on_border in on_borders)
-        return torch.cat(parts, dim=1)
+            rows[:, used : used + count] = places[centre + (dy * width + dx), :count]
+            used += count
+        rows[:, used:] = 0
+        for on_border in (y == 0, y == self.height - 1, x == 0, x == self.width - 1) if self._components.border else ():
+            there = torch.nonzero(on_border).flatten()
+            rows[there, used : used + 1 + self._components.border] = rows[there, : 1 + self._components.border]
+            used += 1 + self._components.border
 
 
 @dataclass(frozen=True)
@@ -204,9 +208,9 @@ class _Moments:
 
     def solve(self, strength: float) -> Tensor:
         """Ridge weights; the bias, which comes first, is unpenalised. NaN where rounding makes it unsolvable."""
-        penalty = torch.full((len(self.gram),), strength * self.rows, dtype=torch.float64)
-        penalty[0] = 0
-        factor, failed = torch.linalg.cholesky_ex(self.gram + torch.diag(penalty))
+        penalised = self.gram.clone()
+        penalised.diagonal()[1:] += strength * self.rows
+        factor, failed = torch.linalg.cholesky_ex(penalised)
         weights: Tensor = torch.cholesky_solve(self.cross, factor)
         return torch.full_like(weights, math.nan) if failed else weights
 
@@ -243,18 +247,23 @@ def _folds(sources: Sequence[str]) -> Iterator[Tensor]:
         yield torch.nonzero(fold == index).flatten()
 
 
-def _moments(features: _Features, targets: Tensor, members: Tensor, generator: torch.Generator) -> _Moments:
-    """Moments of randomly chosen places, equally many of each picture among `members`."""
+def _moments(
+    features: _Features, targets: Tensor, mean_block: Tensor, members: Tensor, generator: torch.Generator
+) -> _Moments:
+    """Moments of randomly chosen places, equally many of each picture among `members`; targets lose the mean block."""
     places = features.height * features.width
     each = max(1, min(places, MOST_ROWS // len(targets)))
-    parts = []
+    count = features.count
+    products = np.zeros((count + len(mean_block),) * 2)
     for pictures in torch.split(members, max(1, _ROWS_AT_ONCE // each)):
         place = torch.cat([torch.randperm(places, generator=generator)[:each] for _ in pictures])
         index, y, x = pictures.repeat_interleave(each), place // features.width, place % features.width
-        rows, wanted = features.rows(index, y, x), targets[index, :, y, x]
-        gram, cross, energy = rows.T @ rows, rows.T @ wanted, wanted.T @ wanted
-        parts.append(_Moments(gram.double(), cross.double(), energy.double(), len(rows)))
-    return _total(parts)
+        rows = torch.empty(len(index), len(products))
+        features.write(rows[:, :count], index, y, x)
+        rows[:, count:] = targets[index, :, :, :, y, x].flatten(1) - mean_block
+        products += rows.numpy().T @ rows.numpy()  # NumPy sees a product with itself and computes half of it
+    both = torch.from_numpy(products)
+    return _Moments(both[:count, :count], both[:count, count:], both[count:, count:], each * len(members))
 
 
 def _choose(folds: Sequence[_Moments], widths: Sequence[int]) -> Tensor:
@@ -266,9 +275,10 @@ def _choose(folds: Sequence[_Moments], widths: Sequence[int]) -> Tensor:
     """
     everything = _total(folds)
     directions = torch.linalg.eigh(everything.energy).eigenvectors[:, -_DIRECTIONS_JUDGED:]
+    judged = [fold.along(directions) for fold in folds]
     best_error, best_width, best_strength = math.inf, 1, STRENGTHS[-1]
     for width in widths:
-        error, strength = _strength([fold.first(width).along(directions) for fold in folds])
+        error, strength = _strength([fold.first(width) for fold in judged])
         if error < best_error:
             best_error, best_width, best_strength = error, width, strength
     weights = everything.first(best_width).solve(best_strength)
@@ -282,11 +292,12 @@ def _strength(folds: Sequence[_Moments]) -> tuple[float, float]:
     strength that suits the middle of a network, neighbours are tried as long as one is better.
     """
     everything = _total(folds)
+    others = [everything - fold for fold in folds]
     errors: dict[int, float] = {}
 
     def error(index: int) -> float:
         if index not in errors:
-            left = (fold.error((everything - fold).solve(STRENGTHS[index])) for fold in folds)
+            left = (fold.error(other.solve(STRENGTHS[index])) for fold, other in zip(folds, others, strict=True))
             errors[index] = sum(map(math.log, left)) / len(folds)
         return errors[index]
 

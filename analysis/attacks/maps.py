@@ -104,20 +104,15 @@ class Blocks:
     block_height: int
     block_width: int
 
-    @property
-    def channels(self) -> int:
-        """Values of one block: three colours of each pixel."""
-        return 3 * self.block_height * self.block_width
-
     def cut(self, pictures: Tensor) -> Tensor:
-        """N x 3 x H x W -> N x channels x height x width."""
+        """N x 3 x H x W -> N x 3 x block_height x block_width x height x width; a view where the size is right."""
         size = (self.height * self.block_height, self.width * self.block_width)
         resized = resize(pictures, size)
         cells = resized.reshape(-1, 3, self.height, self.block_height, self.width, self.block_width)
-        return cells.permute(0, 1, 3, 5, 2, 4).reshape(-1, self.channels, self.height, self.width)
+        return cells.permute(0, 1, 3, 5, 2, 4)
 
     def join(self, blocks: Tensor) -> Tensor:
-        """N x channels x height x width -> N x 3 x H x W, not clipped."""
+        """N x channels x height x width, or what `cut` gives -> N x 3 x H x W, not clipped."""
         cells = blocks.reshape(-1, 3, self.block_height, self.block_width, self.height, self.width)
         pictures = cells.permute(0, 1, 4, 2, 5, 3).reshape(
             -1, 3, self.height * self.block_height, self.width * self.block_width

@@ -62,7 +62,7 @@ def test_cutting_and_joining_is_lossless_where_the_stride_divides(input_size: tu
     pictures = torch.rand(2, 3, *input_size)
     blocks = Blocks(input_size, input_size[0] // 8, input_size[1] // 8, 8, 8)
     cut = blocks.cut(pictures)
-    assert cut.shape == (2, blocks.channels, input_size[0] // 8, input_size[1] // 8)
+    assert cut.shape == (2, 3, 8, 8, input_size[0] // 8, input_size[1] // 8)
     assert torch.equal(blocks.join(cut), pictures)
 
 
@@ -70,7 +70,7 @@ def test_a_block_lies_under_its_place() -> None:
     picture = torch.zeros(1, 3, 8, 8)
     picture[0, 1, 4:6, 6:8] = 1
     cut = Blocks((8, 8), 4, 4, 2, 2).cut(picture)
-    assert cut[0, :, 2, 3].sum() == 4
+    assert cut[0, 1, :, :, 2, 3].sum() == 4
     assert cut.sum() == 4
 
 
