@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analysis.estimate import HeadEstimate, SurveyedCell, estimate_head, surveyed_cells
 from analysis.tradeoff import with_modelled_link
 from device_runner.link import LinkShape
-from harness.results.schema import SUMMARY, Cell, LeakageRecord, RoundRecord, RunFile
+from harness.results.schema import (
+    ESTIMATES,
+    SUMMARY,
+    Cell,
+    Column,
+    LeakageRecord,
+    RoundRecord,
+    RunConfig,
+    RunFile,
+)
 from harness.results.store import RunStore, find_run
 from harness.stats import Array, cluster_interval, is_unstable
 
@@ -50,19 +60,45 @@ class Run:
         Args:
             link: fills the `modelled_*` columns for a link such as "40mbit/5ms"; what was measured stays as it is.
         """
-        rounds: dict[str, list[RoundRecord]] = defaultdict(list)
-        for record in self.store.rounds().values():
-            rounds[record.cell].append(record)
-        leakage = self.store.leakage()
+        rounds = self._rounds()
+        leakage, surveyed = self.store.leakage(), surveyed_cells(self.store.surveys().values())
+        anchors = anchor_times(self.file.cells, rounds, surveyed)
         rows = []
         for cell in sorted(self.file.cells, key=lambda c: (c.model, c.device, c.threads, c.precision, c.split_index)):
             timing = _timing(cell, rounds[cell.hash], self.file)
+            if timing.get("head_source") is None and timing.get("status", "skipped") == "skipped":
+                timing |= _surveyed(surveyed.get(cell.hash), anchors.get(series_of(cell), {}), self.file.config)
             for attack in self.file.config.attacks or (None,):
                 found = leakage.get((cell.hash, attack)) if attack else None
                 rows.append(_row(self.file, cell, timing, attack, found))
-        table = pd.DataFrame(rows, columns=[column.name for column in SUMMARY])
-        table = table.astype({column.name: _PANDAS_TYPES[column.type] for column in SUMMARY})
+        table = _table(rows, SUMMARY)
         return with_modelled_link(table, LinkShape.parse(link)) if link else table
+
+    def estimates(self) -> pd.DataFrame:
+        """How good a survey's estimates are, one row per head that was surveyed and measured, too.
+
+        Each is estimated from the anchors alone, an anchor from the others (columns: harness.results.schema.ESTIMATES);
+        no row without a survey.
+        """
+        rounds, surveyed = self._rounds(), surveyed_cells(self.store.surveys().values())
+        anchors = anchor_times(self.file.cells, rounds, surveyed, chosen_only=True)
+        rows = []
+        for cell in self.file.cells:
+            profiled = surveyed[cell.hash].profiled_ns if cell.hash in surveyed else None
+            measured = _measured_ns(rounds[cell.hash])
+            is_anchor = any(record.anchor for record in rounds[cell.hash])
+            scale = {p: m for p, m in anchors.get(series_of(cell), {}).items() if not is_anchor or p != profiled}
+            estimate = estimate_head(profiled, scale) if profiled else None
+            if estimate and measured:
+                rows.append(_estimate_row(cell, estimate, measured, is_anchor=is_anchor))
+        return _table(rows, ESTIMATES)
+
+    def _rounds(self) -> dict[str, list[RoundRecord]]:
+        """The finished rounds of each cell."""
+        rounds: dict[str, list[RoundRecord]] = defaultdict(list)
+        for record in self.store.rounds().values():
+            rounds[record.cell].append(record)
+        return rounds
 
 
 def load_run(path: str | Path | None = None) -> Run:
@@ -72,6 +108,23 @@ def load_run(path: str | Path | None = None) -> Run:
         ResultsError: there is no such run, it is damaged, or a newer splitbench wrote it.
     """
     return Run(RunStore(find_run(path, Path("runs"))))
+
+
+def _table(rows: list[dict[str, object]], columns: tuple[Column, ...]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=[column.name for column in columns])
+    return table.astype({column.name: _PANDAS_TYPES[column.type] for column in columns})
+
+
+def _estimate_row(cell: Cell, estimate: HeadEstimate, measured_ns: float, *, is_anchor: bool) -> dict[str, object]:
+    return cell.model_dump(include={"model", "precision", "device", "threads", "split_index", "split"}) | {
+        "cell": cell.hash,
+        "anchor": is_anchor,
+        "profiled_ms": estimate.p50 / _NS_PER_MS,
+        "low_ms": estimate.low / _NS_PER_MS,
+        "high_ms": estimate.high / _NS_PER_MS,
+        "measured_ms": measured_ns / _NS_PER_MS,
+        "error": estimate.p50 / measured_ns - 1,
+    }
 
 
 def _row(
@@ -130,6 +183,79 @@ def _timing(cell: Cell, records: list[RoundRecord], file: RunFile) -> dict[str, 
         "unstable": is_unstable(heads) if cell.split_index else None,
         **_energy(records),
     }
+
+
+Series = tuple[str, str, str, int]
+Anchors = Mapping[Series, Mapping[float, float]]
+
+
+def series_of(cell: Cell) -> Series:
+    """Cells whose profiled times are scaled together."""
+    return cell.model, cell.precision, cell.device, cell.threads
+
+
+def anchor_times(
+    cells: Iterable[Cell],
+    rounds: Mapping[str, list[RoundRecord]],
+    surveyed: Mapping[str, SurveyedCell],
+    *,
+    chosen_only: bool = False,
+) -> Anchors:
+    """Profiled -> measured head time, both in nanoseconds, of every head that has both, by series.
+
+    Args:
+        chosen_only: of those alone that the survey measured for this purpose.
+    """
+    found: dict[Series, dict[float, float]] = defaultdict(dict)
+    for cell in cells:
+        records = [record for record in rounds.get(cell.hash, []) if record.anchor or not chosen_only]
+        measured = _measured_ns(records)
+        profiled = surveyed[cell.hash].profiled_ns if cell.hash in surveyed else None
+        if measured and profiled:
+            found[series_of(cell)][profiled] = measured
+    return found
+
+
+def _measured_ns(records: Iterable[RoundRecord]) -> float | None:
+    """Median head time; None where none was measured."""
+    times = [ns for record in records if record.status == "ok" and record.report for ns in record.report.head_ns]
+    return float(np.median(times)) if times else None
+
+
+def _surveyed(found: SurveyedCell | None, anchors: Mapping[float, float], config: RunConfig) -> dict[str, object]:
+    """What a survey says of a cell that was not measured alone."""
+    if found is None:
+        return {}
+    facts: dict[str, object] = {
+        "verified": found.verification.passed if found.verification else None,
+        "max_abs_err": found.verification.max_abs_err if found.verification else None,
+        "cosine": found.verification.cosine if found.verification else None,
+        "wire_bytes": max((s.wire_bytes for s in found.shipments), default=None),
+        "transfer_p50_ms": _median_ms(s.transfer_ns for s in found.shipments),
+        "tail_p50_ms": _median_ms(s.tail_ns for s in found.shipments),
+    }
+    estimate = estimate_head(found.profiled_ns, anchors) if found.profiled_ns else None
+    if estimate is None:
+        reason = found.reason or "no head was measured that its profiled time could be scaled by"
+        return facts | {"status": "skipped", "reason": f"head not timed: {reason}"}
+    parts = [estimate.p50 / _NS_PER_MS, facts["transfer_p50_ms"], facts["tail_p50_ms"]]
+    return facts | {
+        "status": "ok",
+        "reason": _why_not_measured(config),
+        "head_source": "profiled",
+        "head_p50_ms": estimate.p50 / _NS_PER_MS,
+        "head_ci95_low_ms": estimate.low / _NS_PER_MS,
+        "head_ci95_high_ms": estimate.high / _NS_PER_MS,
+        "end_to_end_p50_ms": sum(part for part in parts if isinstance(part, float)) if None not in parts else None,
+    }
+
+
+def _why_not_measured(config: RunConfig) -> str:
+    if config.survey == "only":
+        return "not measured: only a survey was asked for"
+    if config.split == "finest":
+        return "not measured: of finest, only the heads of all are"
+    return "not measured yet: bench run --resume"
 
 
 def _verification(records: list[RoundRecord]) -> dict[str, object]:

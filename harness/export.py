@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import multiprocessing
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,8 +26,19 @@ from device_runner.files import file_sha256
 from device_runner.frames import Frame, encode_payload
 from harness.errors import ExportError
 from harness.lowering import Lowered, LoweringJob, serve, warm_up
-from harness.manifest import MANIFEST_FORMAT, Head, Manifest, read_head
-from harness.splits import Cut, CuttableGraph, Network, SplitPoint, dequantize, extract_head
+from harness.manifest import (
+    MANIFEST_FORMAT,
+    PROGRAM,
+    REFERENCE,
+    Head,
+    Manifest,
+    Survey,
+    SurveyManifest,
+    read_head,
+    read_survey,
+)
+from harness.results.store import safe_name
+from harness.splits import Cut, CuttableGraph, Network, SplitPoint, capture, dequantize, extract_head
 
 Precision = Literal["fp32", "int8"]
 # Seen: fp32 heads match PyTorch to 1.3e-5 of their largest value; a wrong kernel is off by orders of magnitude.
@@ -57,6 +67,11 @@ class ExportSettings:
     root: Path
 
 
+# One split: its head. Several: one survey program with the activation of each among its outputs.
+Wanted = SplitPoint | tuple[SplitPoint, ...]
+Made = Head | Survey | ExportError
+
+
 def export_heads(
     network: Network, points: Sequence[SplitPoint], settings: ExportSettings, graph: Callable[[], CuttableGraph]
 ) -> Iterator[tuple[SplitPoint, Head | ExportError]]:
@@ -68,21 +83,52 @@ def export_heads(
     Yields:
         A point and its head, or the reason why it has none. A failure ends that head, not the others.
     """
+    for point, made in export(network, points, settings, graph):
+        assert isinstance(point, SplitPoint) and not isinstance(made, Survey)  # noqa: S101, PT018 - as was asked for
+        yield point, made
+
+
+def export(
+    network: Network, wanted: Sequence[Wanted], settings: ExportSettings, graph: Callable[[], CuttableGraph]
+) -> Iterator[tuple[Wanted, Made]]:
+    """Like `export_heads`, of heads and survey programs side by side."""
     missing: list[_Job] = []
-    for point in points:
-        folder = head_folder(network, point, settings)
-        if point.index == 0:
-            yield point, Head(folder=None, manifest=_manifest(network, point, settings, Cut(point.node)))
-        elif head := read_head(folder):
-            yield point, head
+    for one in wanted:
+        if isinstance(one, SplitPoint) and one.index == 0:
+            yield one, Head(folder=None, manifest=_manifest(network, one, settings, Cut(one.node)))
+            continue
+        folder = (
+            survey_folder(network, one, settings) if isinstance(one, tuple) else head_folder(network, one, settings)
+        )
+        found = read_survey(folder) if isinstance(one, tuple) else read_head(folder)
+        if found:
+            yield one, found
         else:
-            missing.append(_Job(point, folder))
+            missing.append(_Job(one, folder))
     if missing:
         yield from _Exporter(network, graph(), settings).lower_all(missing)
 
 
 def head_folder(network: Network, point: SplitPoint, settings: ExportSettings) -> Path:
     """Where a head is kept: the last part is a hash over everything that its program depends on."""
+    name = safe_name(f"{point.index:03d}-{point.name}")
+    return settings.root / safe_name(network.model.name) / name / head_hash(network, point, settings)
+
+
+def survey_folder(network: Network, points: Sequence[SplitPoint], settings: ExportSettings) -> Path:
+    """Where a survey program is kept, likewise."""
+    digest = hashlib.sha256("".join(head_hash(network, point, settings) for point in points).encode())
+    return settings.root / safe_name(network.model.name) / "survey" / digest.hexdigest()[:16]
+
+
+def _folder(network: Network, wanted: Wanted, settings: ExportSettings) -> Path:
+    if isinstance(wanted, tuple):
+        return survey_folder(network, wanted, settings)
+    return head_folder(network, wanted, settings)
+
+
+def head_hash(network: Network, point: SplitPoint, settings: ExportSettings) -> str:
+    """Over everything that a head's program depends on."""
     model = network.model
     digest = hashlib.sha256()
     parts: list[object] = [
@@ -93,8 +139,7 @@ def head_folder(network: Network, point: SplitPoint, settings: ExportSettings) -
     parts += [(n.op, str(n.target), str(n.args), str(n.kwargs)) for n in head.graph.nodes]
     for part in parts:
         digest.update(repr(part).encode())
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{point.index:03d}-{point.name}")
-    return settings.root / re.sub(r"[^A-Za-z0-9._-]", "_", model.name) / name / digest.hexdigest()[:16]
+    return digest.hexdigest()[:16]
 
 
 def library_versions() -> dict[str, str]:
@@ -104,17 +149,37 @@ def library_versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Job:
-    point: SplitPoint
+    wanted: Wanted
     folder: Path
+
+    @property
+    def points(self) -> tuple[SplitPoint, ...]:
+        """The split of each of the program's outputs."""
+        return self.wanted if isinstance(self.wanted, tuple) else (self.wanted,)
+
+    @property
+    def what(self) -> str:
+        """What messages call it."""
+        last = self.points[-1]
+        place = f"split {last.index} ({last.name})"
+        return f"the survey up to {place}" if isinstance(self.wanted, tuple) else place
+
+
+@dataclass(frozen=True)
+class _Output:
+    """One output of a program, and what is expected of it."""
+
+    point: SplitPoint
+    cut: Cut
+    expected: Tensor
+    min_cosine: float | None
 
 
 @dataclass(frozen=True)
 class _Started:
     job: _Job
-    cut: Cut
+    outputs: tuple[_Output, ...]
     scratch: Path
-    expected: Tensor
-    min_cosine: float | None
 
 
 @dataclass
@@ -129,10 +194,10 @@ class _Exporter:
         self.network, self.graph, self.settings = network, graph, settings
         self.picture = settings.reference.float().div(255).unsqueeze(0)
 
-    def lower_all(self, jobs: Sequence[_Job]) -> Iterator[tuple[SplitPoint, Head | ExportError]]:
+    def lower_all(self, jobs: Sequence[_Job]) -> Iterator[tuple[Wanted, Made]]:
         """Lower in parallel processes within the machine's memory, the longest first."""
         warm_up()
-        waiting = sorted(jobs, key=lambda job: job.point.index)
+        waiting = sorted(jobs, key=lambda job: (len(job.points), job.points[-1].index))
         workers: dict[Connection, _Worker] = {}
         for _ in range(min(self._places(), len(waiting))):
             worker = self._worker(workers)
@@ -144,12 +209,13 @@ class _Exporter:
                     job = waiting.pop()
                     started = self._start(job)
                     if isinstance(started, ExportError):
-                        yield job.point, started
+                        yield job.wanted, started
                         continue
                     worker = idle.pop()
                     worker.work = started
                     with suppress(ConnectionError):  # it was killed while it waited: its end is read below
-                        worker.connection.send(LoweringJob(started.cut.node, started.scratch / "head.pte"))
+                        nodes = tuple(output.cut.node for output in started.outputs)
+                        worker.connection.send(LoweringJob(nodes, started.scratch / PROGRAM))
                 busy = [w.connection for w in workers.values() if w.work]
                 for connection in wait(busy) if busy else ():  # waiting for nothing would never end
                     worker = workers[connection]  # type: ignore[index]
@@ -162,7 +228,7 @@ class _Exporter:
                         worker = self._worker(workers)
                         workers[worker.connection] = worker
                     idle.append(worker)
-                    yield work.job.point, self._finish(work, lowered)
+                    yield work.job.wanted, self._finish(work, lowered)
         finally:
             for worker in workers.values():
                 worker.process.kill()
@@ -189,38 +255,66 @@ class _Exporter:
 
     def _start(self, job: _Job) -> _Started | ExportError:
         try:
-            cut = self.graph.cut(job.point)
-            with torch.no_grad():
-                expected = self.graph.head(job.point)(self.picture).contiguous()
-            min_cosine = self._min_cosine(job.point, expected, cut)
-            return _Started(job, cut, _scratch_beside(job.folder), expected, min_cosine)
+            cuts = [self.graph.cut(point) for point in job.points]
+            values = self._values(self.graph, [cut.node for cut in cuts])
+            exact = self._values(self.network, [point.node for point in job.points]) if self._is_int8 else values
+            outputs = tuple(
+                _Output(point, cut, value, _min_cosine(dequantize(value, cut), wanted) if self._is_int8 else None)
+                for point, cut, value, wanted in zip(job.points, cuts, values, exact, strict=True)
+            )
+            return _Started(job, outputs, _scratch_beside(job.folder))
         except ExportError as exc:
             return exc
 
-    def _min_cosine(self, point: SplitPoint, expected: Tensor, cut: Cut) -> float | None:
-        if self.settings.precision == "fp32":
-            return None
-        with torch.no_grad():
-            exact = self.network.head(point)(self.picture)
-        own = torch.cosine_similarity(exact.flatten(), dequantize(expected, cut).flatten(), dim=0)
-        return min(INT8_MIN_COSINE, max(0.0, float(own)) ** 2)
+    @property
+    def _is_int8(self) -> bool:
+        return self.settings.precision == "int8"
 
-    def _finish(self, work: _Started, lowered: Lowered) -> Head | ExportError:
-        point = work.job.point
+    def _values(self, graph: CuttableGraph, nodes: Sequence[str]) -> list[Tensor]:
+        places = {node: place for place, node in enumerate(dict.fromkeys(nodes))}  # int8 splits may share a node
+        found = capture(graph.graph(1), self.picture, places)
+        return [found[places[node]] for node in nodes]
+
+    def _finish(self, work: _Started, lowered: Lowered) -> Made:
         try:
             if lowered.failure is not None:
-                return ExportError(f"split {point.index} ({point.name}) cannot be lowered: {lowered.failure}")
-            facts = _program_facts(work.scratch / "head.pte", point, lowered) | {"tolerance_cosine": work.min_cosine}
-            manifest = _manifest(self.network, point, self.settings, work.cut, work.expected).model_copy(update=facts)
-            reference = Frame({}, {"picture": self.settings.reference.numpy(), "activation": work.expected.numpy()})
-            (work.scratch / "reference.safetensors").write_bytes(encode_payload(reference))
-            (work.scratch / "manifest.json").write_text(manifest.model_dump_json(indent=1))
+                return ExportError(f"{work.job.what} cannot be lowered: {lowered.failure}")
+            made = self._write(work, lowered)
             _move_into_place(work.scratch, work.job.folder)
         except OSError as exc:
-            return ExportError(f"split {point.index} ({point.name}) cannot be stored: {exc}", remedy="free disk space")
+            return ExportError(f"{work.job.what} cannot be stored: {exc}", remedy="free disk space")
         finally:
             shutil.rmtree(work.scratch, ignore_errors=True)
-        return Head(folder=work.job.folder, manifest=manifest)
+        return made
+
+    def _write(self, work: _Started, lowered: Lowered) -> Head | Survey:
+        """Put manifest and reference beside the program; what is returned will lie in the job's folder."""
+        program, folder = work.scratch / PROGRAM, work.job.folder
+        manifests = tuple(
+            _manifest(self.network, o.point, self.settings, o.cut, o.expected).model_copy(
+                update={"tolerance_cosine": o.min_cosine}
+            )
+            for o in work.outputs
+        )
+        written = {"pte_sha256": file_sha256(program), "pte_bytes": program.stat().st_size}
+        tensors = {"picture": self.settings.reference.numpy()}
+        if isinstance(work.job.wanted, SplitPoint):
+            share = {"delegated_share": _delegated_share(work.job.wanted, lowered)}
+            made: Head | Survey = Head(folder=folder, manifest=manifests[0].model_copy(update=written | share))
+            tensors["activation"] = work.outputs[0].expected.numpy()
+            (work.scratch / "manifest.json").write_text(made.manifest.model_dump_json(indent=1))
+        else:
+            survey = SurveyManifest.model_validate({"outputs": manifests, "before": lowered.before, **written})
+            made = Survey(folder=folder, manifest=survey)
+            tensors |= {f"activation.{i}": output.expected.numpy() for i, output in enumerate(work.outputs)}
+            (work.scratch / "survey.json").write_text(survey.model_dump_json(indent=1))
+        (work.scratch / REFERENCE).write_bytes(encode_payload(Frame({}, tensors)))
+        return made
+
+
+def _min_cosine(own: Tensor, exact: Tensor) -> float:
+    cosine = torch.cosine_similarity(exact.flatten(), own.flatten(), dim=0)
+    return min(INT8_MIN_COSINE, max(0.0, float(cosine)) ** 2)
 
 
 def _receive(worker: _Worker) -> Lowered:
@@ -233,12 +327,8 @@ def _receive(worker: _Worker) -> Lowered:
     return answer
 
 
-def _program_facts(program: Path, point: SplitPoint, lowered: Lowered) -> dict[str, object]:
-    return {
-        "pte_sha256": file_sha256(program),
-        "pte_bytes": program.stat().st_size,
-        "delegated_share": 1 - lowered.outside_macs / point.head_macs if point.head_macs else None,
-    }
+def _delegated_share(point: SplitPoint, lowered: Lowered) -> float | None:
+    return 1 - lowered.outside_macs / point.head_macs if point.head_macs else None
 
 
 def _manifest(
@@ -284,5 +374,5 @@ def _move_into_place(scratch: Path, folder: Path) -> None:
     try:
         scratch.rename(folder)
     except OSError:
-        if not (folder / "manifest.json").is_file():
+        if not (folder / PROGRAM).is_file():
             raise

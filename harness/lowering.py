@@ -20,22 +20,29 @@ from torch.fx import traceback
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from harness.macs import node_macs
+from harness.profile import operators_before
 from harness.splits import extract_head, op_name
 
 
 @dataclass(frozen=True)
 class LoweringJob:
-    """A node whose value the head returns, and where its program goes."""
+    """The nodes whose values the program returns (a head's one, or all of a survey's), and where it goes."""
 
-    node: str
+    nodes: tuple[str, ...]
     target: Path
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """What came of lowering: the multiply-accumulates that XNNPACK left outside its delegate, or why it failed."""
+    """What came of lowering, or why it failed.
+
+    Attributes:
+        outside_macs: multiply-accumulates that XNNPACK left outside its delegate.
+        before: the operators that each output needs, by kind.
+    """
 
     outside_macs: int = 0
+    before: tuple[dict[str, int], ...] = ()
     failure: str | None = None
 
 
@@ -80,7 +87,7 @@ def serve(graph: fx.GraphModule, picture: Tensor, jobs: Connection, inherited: S
 def _attempt(graph: fx.GraphModule, picture: Tensor, job: LoweringJob) -> Lowered:
     gc.disable()  # lowering makes millions of small objects that live as long as it does
     try:
-        return lower(extract_head(graph, job.node), picture, job.target)
+        return lower(extract_head(graph, *job.nodes), picture, job.target)
     except OSError as exc:
         return Lowered(failure=f"{job.target.name} cannot be written ({exc.strerror}); free disk space")
     except Exception as exc:  # the exporter raises anything; the row carries the reason
@@ -92,19 +99,21 @@ def _attempt(graph: fx.GraphModule, picture: Tensor, job: LoweringJob) -> Lowere
 
 
 def lower(head: fx.GraphModule, picture: Tensor, target: Path) -> Lowered:
-    """Lower a head through XNNPACK and write the program.
+    """Lower a head, or the many of a survey, through XNNPACK and write the program.
 
     Args:
+        head: one output, or several.
         picture: an example input, 1 x 3 x H x W on [0, 1].
     """
     fold_batch_norm(head)
+    before = operators_before(head)
     for node in head.graph.nodes:
         node.meta.clear()  # every lowering pass would copy it along
     manager = to_edge_transform_and_lower(torch.export.export(head, (picture,)), partitioner=[XnnpackPartitioner()])
     outside = sum(node_macs(n) for n in manager.exported_program().graph.nodes if n.op == "call_function")
     with target.open("wb") as stream:
         manager.to_executorch().write_to_file(stream)
-    return Lowered(outside_macs=outside)
+    return Lowered(outside_macs=outside, before=before)
 
 
 def fold_batch_norm(module: fx.GraphModule) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from device_runner.files import file_sha256
 from harness.errors import ExportError
+
+PROGRAM = "head.pte"
+REFERENCE = "reference.safetensors"
 
 MANIFEST_FORMAT: Literal[2] = 2  # 2: the scales of int8 weights have a floor
 
@@ -64,12 +67,50 @@ class Head(BaseModel):
     @property
     def program(self) -> Path | None:
         """The ExecuTorch program, or None at split 0."""
-        return self.folder / "head.pte" if self.folder else None
+        return self.folder / PROGRAM if self.folder else None
 
     @property
     def reference(self) -> Path | None:
         """The reference picture and the activation expected for it, or None at split 0."""
-        return self.folder / "reference.safetensors" if self.folder else None
+        return self.folder / REFERENCE if self.folder else None
+
+
+class SurveyManifest(BaseModel):
+    """A survey program, described; survey.json beside its head.pte.
+
+    Attributes:
+        outputs: the split that each of its outputs belongs to, described like the split's own head.
+        before: the operators that each output needs, by kind (harness.profile.operators_before).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    outputs: tuple[Manifest, ...]
+    before: tuple[dict[str, int], ...]
+    pte_sha256: str
+    pte_bytes: int
+
+
+_Described = TypeVar("_Described", Manifest, SurveyManifest)
+
+
+class Survey(BaseModel):
+    """One program on disk that gives the activations of many splits; its reference holds activation.0, .1, ..."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path
+    manifest: SurveyManifest
+
+    @property
+    def program(self) -> Path:
+        """The ExecuTorch program."""
+        return self.folder / PROGRAM
+
+    @property
+    def reference(self) -> Path:
+        """The reference picture and the activations expected for it."""
+        return self.folder / REFERENCE
 
 
 def read_head(folder: Path) -> Head | None:
@@ -78,15 +119,30 @@ def read_head(folder: Path) -> Head | None:
     Raises:
         ExportError: the folder holds something else, or its program is not the one that the manifest describes.
     """
-    path = folder / "manifest.json"
+    manifest = _read(folder, "manifest.json", Manifest)
+    return Head(folder=folder, manifest=manifest) if manifest else None
+
+
+def read_survey(folder: Path) -> Survey | None:
+    """The survey program in a folder, or None where there is none.
+
+    Raises:
+        ExportError: likewise.
+    """
+    manifest = _read(folder, "survey.json", SurveyManifest)
+    return Survey(folder=folder, manifest=manifest) if manifest else None
+
+
+def _read(folder: Path, name: str, kind: type[_Described]) -> _Described | None:
+    path = folder / name
     if not path.is_file():
         return None
     remedy = f"delete {folder} and run again"
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = kind.model_validate_json(path.read_bytes())
     except ValidationError as exc:
         raise ExportError(f"{path} is no manifest of this version", remedy=remedy) from exc
-    head = Head(folder=folder, manifest=manifest)
-    if head.program is None or not head.program.is_file() or file_sha256(head.program) != manifest.pte_sha256:
-        raise ExportError(f"{folder / 'head.pte'} is not the program that its manifest describes", remedy=remedy)
-    return head
+    program = folder / PROGRAM
+    if not program.is_file() or file_sha256(program) != manifest.pte_sha256:
+        raise ExportError(f"{program} is not the program that its manifest describes", remedy=remedy)
+    return manifest

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.errors import ExportError
-from harness.manifest import Head
 from harness.models import Model
 from harness.results.schema import Cell, DeviceEntry, RunConfig
-from harness.splits import SplitPoint
+from harness.splits import Cut, SplitPoint
 
 # Rough rates of a two-core workstation, for --dry-run alone; what was measured is in the table.
 _LOWER_S_PER_HEAD, _LOWER_S_PER_NODE = 0.5, 0.03
@@ -34,12 +33,17 @@ def plan_cell(
     precision: str,
     device: DeviceEntry,
     threads: int,
-    head: Head | ExportError,
+    cut: Cut | ExportError,
+    program: str,
     settings: Settings,
 ) -> Cell:
-    """One cell; a head that could not be exported keeps its place, with the reason."""
+    """One cell; a split that this precision cannot be cut at keeps its place, with the reason.
+
+    Args:
+        program: hash over all that the head's program depends on (harness.export.head_hash).
+    """
     config = settings.config
-    manifest = head.manifest if isinstance(head, Head) else None
+    is_int8 = isinstance(cut, Cut) and cut.scale is not None
     facts: dict[str, object] = {
         "model": model.name,
         "weights": model.weights,
@@ -53,20 +57,18 @@ def plan_cell(
         "device": device.label,
         "backend": "xnnpack" if point.index else "none",
         "precision": precision,
-        "codec": manifest.codec if manifest else "fp32",
+        "codec": "uint8" if point.index == 0 else "int8" if is_int8 else "fp32",
         "threads": threads,
         "affinity": config.affinity,
         "link": device.link,
         "head_params": point.head_params,
         "head_macs": point.head_macs,
-        "delegated_share": manifest.delegated_share if manifest else None,
-        "pte_bytes": manifest.pte_bytes if manifest else None,
-        "activation_bytes": manifest.activation_bytes if manifest else point.activation_bytes,
-        "unavailable": None if manifest else str(head),
+        "activation_bytes": point.activation_bytes // (4 if is_int8 else 1),
+        "unavailable": str(cut) if isinstance(cut, ExportError) else None,
     }
     decisive = {
         **facts,
-        "program": manifest.pte_sha256 if manifest else None,
+        "program": program,
         "loops": (config.warmup, config.iterations, config.rounds, config.seed),
         "pictures": settings.pictures_sha256,
     }
@@ -74,9 +76,9 @@ def plan_cell(
     return Cell.model_validate({"hash": digest[:16], **facts})
 
 
-def round_order(cells: Sequence[Cell], round_: int, seed: int) -> list[Cell]:
-    """The cells of one round, shuffled, so that heat and drift favour none; the same seed gives the same order."""
-    order = sorted(cells, key=lambda cell: cell.hash)
+def round_order(hashes: Iterable[str], round_: int, seed: int) -> list[str]:
+    """The order of one round, shuffled, so that heat and drift favour none; the same seed gives the same order."""
+    order = sorted(hashes)
     random.Random(f"{seed}/{round_}").shuffle(order)  # noqa: S311 - an order, not a secret
     return order
 
@@ -91,10 +93,22 @@ class Estimate:
     disk_bytes: int
 
 
-def estimate(points: Sequence[SplitPoint], config: RunConfig, *, nodes: int, pictures: int, cores: int) -> Estimate:
+def estimate(
+    points: Sequence[SplitPoint],
+    measured: Sequence[SplitPoint],
+    config: RunConfig,
+    *,
+    surveys: int,
+    nodes: int,
+    pictures: int,
+    cores: int,
+) -> Estimate:
     """A rough estimate for one network, one precision and one device with nothing cached.
 
     Args:
+        points: the splits that are shipped and attacked.
+        measured: those whose heads are exported and timed; the few that scale a survey's estimates are left out.
+        surveys: survey programs.
         nodes: of the network's graph.
         pictures: held-out pictures.
         cores: that heads are lowered on.
@@ -102,14 +116,13 @@ def estimate(points: Sequence[SplitPoint], config: RunConfig, *, nodes: int, pic
     total = max((p.head_macs + p.tail_macs for p in points), default=0)
     passes = config.warmup + config.iterations + pictures
     heads = [p for p in points if p.index]
+    parts = [p.head_macs / max(total, 1) for p in measured if p.index] + [1.0] * surveys
+    exported = sum(_LOWER_S_PER_HEAD + _LOWER_S_PER_NODE * nodes * part for part in parts)
+    shipped_s = pictures * sum(p.tail_macs / _MACS_PER_S * 2 + _ROUND_TRIP_S for p in points)
+    timed = sum(0.1 + passes * p.head_macs / _MACS_PER_S for p in measured)
     return Estimate(
-        export_s=sum(_LOWER_S_PER_HEAD + _LOWER_S_PER_NODE * nodes * p.head_macs / max(total, 1) for p in heads)
-        / cores,
-        measure_s=config.rounds
-        * sum(
-            0.1 + passes * p.head_macs / _MACS_PER_S + pictures * (p.tail_macs / _MACS_PER_S * 2 + _ROUND_TRIP_S)
-            for p in points
-        ),
+        export_s=exported / cores,
+        measure_s=config.rounds * (timed + (shipped_s if measured else 0.0)) + surveys * shipped_s,
         attack_s=len(heads) * _ATTACK_S * len(config.attacks),
-        disk_bytes=sum(p.head_params * 4 + p.activation_bytes * pictures for p in points),
+        disk_bytes=sum(p.head_params * 4 for p in measured) + sum(p.activation_bytes * pictures for p in points),
     )

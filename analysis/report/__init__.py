@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.report.chart import write_charts
+from analysis.report.estimate_chart import write_estimate_chart
 from analysis.report.html import render_html
 from analysis.report.table import summary_tables, to_csv
 from analysis.report.timer import Timer, timers
@@ -22,7 +23,8 @@ class Report(NamedTuple):
 
     Attributes:
         html: the whole report, one file that works offline.
-        charts: PNG, 1200 pixels wide, one per experiment; none where nothing was measured.
+        charts: PNG, 1200 pixels wide, one per experiment; none where nothing was measured. One of the estimates is
+            last, where any was.
     """
 
     html: Path
@@ -34,6 +36,7 @@ def write_report(
     summary: pd.DataFrame,
     *,
     leakage: pd.DataFrame,
+    estimates: pd.DataFrame,
     environment: Mapping[str, object],
     notices: Sequence[str] = (),
     timers: Sequence[Timer] = (),
@@ -44,6 +47,7 @@ def write_report(
         run_folder: the run, for its pictures; what is missing there is left out.
         summary: the tidy table, one row per cell x attack (columns: harness.results.schema.SUMMARY).
         leakage: PSNR and SSIM per picture (columns: harness.results.schema.LEAKAGE); may be empty.
+        estimates: profiled and measured head times (columns: harness.results.schema.ESTIMATES); may be empty.
         environment: what was asked and where, nested as it likes (run.json without its cells).
         notices: what must be said about the whole run.
         timers: of its devices, as far as they are known.
@@ -51,7 +55,15 @@ def write_report(
     Raises:
         ResultsError: no space, or not allowed.
     """
-    charts = write_charts(summary, run_folder)
-    page = render_html(run_folder, summary, leakage=leakage, environment=environment, notices=notices, timers=timers)
+    charts = [*write_charts(summary, run_folder), *write_estimate_chart(estimates, run_folder)]
+    page = render_html(
+        run_folder,
+        summary,
+        leakage=leakage,
+        estimates=estimates,
+        environment=environment,
+        notices=notices,
+        timers=timers,
+    )
     write_whole(run_folder / "report.html", page.encode())
     return Report(run_folder / "report.html", charts)

@@ -6,11 +6,13 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -45,6 +47,9 @@ PRECISION_HATCHES = ("", "/////", "xxxxx", ".....")
 ATTACK_LINES: tuple[LineStyleType, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 PART_COLOURS = {"head": "#56B4E9", "transfer": "#E69F00", "tail": "#B8BDC4"}
 PART_COLUMNS = {"head": "head_p50_ms", "transfer": "transfer_p50_ms", "tail": "tail_p50_ms"}
+PROFILED_HEAD = "head (profiled, 95 % interval)"
+DASHED: LineStyleType = (0, (2.5, 1.5))
+HOLLOW: dict[str, Any] = {"facecolor": "white", "edgecolor": PART_COLOURS["head"], "linewidth": 0.8}
 _INTERVAL = ("psnr_ci95_low_db", "psnr_ci95_high_db")
 INK, FAINT, ALARM = "#1F2933", "#7B8794", "#C1121F"
 
@@ -98,7 +103,7 @@ def draw(experiment: Experiment) -> Figure:
         _recovered(panels[2], experiment, palette, places)
         _similarity(panels[3], experiment, palette, places)
     for panel in panels:
-        _calm(panel)
+        calm(panel)
     _name_splits(panels[-1], experiment)
     return figure
 
@@ -131,8 +136,8 @@ def _title(figure: Figure, experiment: Experiment, *, attacked: bool) -> float:
     """Write title and subtitle, and return the share of the figure's height that they take."""
     height = figure.get_figheight()
     lines = [
-        (_drawable(shortened(experiment.title, 88)), 16, "bold", INK),
-        (_drawable(shortened(experiment.conditions, 120)), 12, "normal", INK),
+        (drawable(shortened(experiment.title, 88)), 16, "bold", INK),
+        (drawable(shortened(experiment.conditions, 120)), 12, "normal", INK),
     ]
     lines.append((THREAT_MODEL if attacked else NO_ATTACK, 12, "normal", INK))
     if experiment.random_weights:
@@ -155,7 +160,7 @@ def _latency(panel: Axes, experiment: Experiment, palette: _Palette, places: dic
         bottom = [0.0] * len(rows)
         for part, column in PART_COLUMNS.items():
             heights = [row.number(column) or 0.0 for row in rows]
-            panel.bar(
+            bars = panel.bar(
                 at,
                 heights,
                 share * gap,
@@ -167,9 +172,14 @@ def _latency(panel: Axes, experiment: Experiment, palette: _Palette, places: dic
                 zorder=2,
             )
             bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
+            if part == "head":
+                _hollow(panel, bars, rows)
         _line(panel, series, palette, places, "end_to_end_p50_ms", linewidth=1.4, markersize=4)
+        _hollow_points(panel, series, palette, places)
     panel.set_ylim(bottom=0)
     parts = [Patch(facecolor=colour, label=part) for part, colour in PART_COLOURS.items()]
+    if any(row.profiled for row in experiment.rows):
+        parts.insert(1, Patch(**HOLLOW, label=PROFILED_HEAD))
     ends = [
         Line2D(
             [],
@@ -194,6 +204,33 @@ def _latency(panel: Axes, experiment: Experiment, palette: _Palette, places: dic
         if palette.hatch(series)
     ]
     _legend(panel, f"Latency, median, {'emulated ' if experiment.emulated else ''}ms", [*parts, *ends, *hatched])
+
+
+def _hollow(panel: Axes, bars: BarContainer, rows: Sequence[Row]) -> None:
+    """Draw the heads that were profiled as outlines, and how far their times may be off."""
+    for bar, row in zip(bars, rows, strict=True):
+        low, high = row.number("head_ci95_low_ms"), row.number("head_ci95_high_ms")
+        if row.profiled and low is not None and high is not None:
+            bar.set(**HOLLOW)
+            middle = bar.get_x() + bar.get_width() / 2
+            panel.plot([middle, middle], [low, high], color=INK, linestyle=DASHED, linewidth=1.3, zorder=4)
+
+
+def _hollow_points(panel: Axes, series: Series, palette: _Palette, places: dict[int, int]) -> None:
+    """Empty the markers of those ends to end that hold a profiled head time."""
+    values = _values(series, places, "end_to_end_p50_ms", cuts_only=False)
+    profiled = {places[row.split] for row in series.rows if row.split is not None and row.profiled}
+    shown = [place for place in sorted(profiled) if place % _every(len(places)) == 0]
+    panel.plot(
+        shown,
+        [values[place] for place in shown],
+        color=palette.colour(series),
+        marker=palette.marker(series),
+        markersize=4,
+        markerfacecolor="white",
+        linestyle="none",
+        zorder=4,
+    )
 
 
 def _wire(panel: Axes, experiment: Experiment, palette: _Palette, places: dict[int, int]) -> None:
@@ -224,7 +261,7 @@ def _recovered(panel: Axes, experiment: Experiment, palette: _Palette, places: d
     if any(_cut(row) and row.number("psnr_worst_db") is not None for row in experiment.rows):
         handles.append(Line2D([], [], color=INK, linewidth=0.9, alpha=0.75, label="best-rebuilt picture"))
     if any(row.number("psnr_ci95_low_db") is not None for row in experiment.rows):
-        handles.append(Patch(facecolor=FAINT, alpha=0.25, label="95% interval"))
+        handles.append(Patch(facecolor=FAINT, alpha=0.25, label="95 % interval"))
     for column, name, style in (
         ("floor_psnr_db", "floor: mean picture", "--"),
         ("oracle_mean_colour_psnr_db", "oracle: mean colour", ":"),
@@ -325,7 +362,7 @@ def _series_handles(palette: _Palette, experiment: Experiment) -> list[Line2D | 
             marker=palette.marker(series),
             markersize=5,
             linestyle=palette.line(series),
-            label=_drawable(shortened(series.name, 40)),
+            label=drawable(shortened(series.name, 40)),
         )
         for series in experiment.series
     ]
@@ -357,7 +394,8 @@ def _width(letters: Sequence[int], columns: int) -> int:
     return sum(int(column.max()) for column in np.array_split(np.array(letters), columns))
 
 
-def _calm(panel: Axes) -> None:
+def calm(panel: Axes) -> None:
+    """Leave of a panel's frame and grid only what helps to read it."""
     panel.grid(axis="y", color="#E4E7EB", linewidth=0.8, zorder=0)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
@@ -369,7 +407,7 @@ def _name_splits(panel: Axes, experiment: Experiment) -> None:
     splits = list(experiment.splits.items())
     every = _every(len(splits))
     shown = list(range(0, len(splits), every))
-    labels = [_drawable(f"{shortened(splits[i][1] or 'picture', NAME_WIDTH)}  {splits[i][0]}") for i in shown]
+    labels = [drawable(f"{shortened(splits[i][1] or 'picture', NAME_WIDTH)}  {splits[i][0]}") for i in shown]
     panel.set_xticks(shown, labels, rotation=90, size=9.5, parse_math=False)
     spare = max(0.0, (FEWEST_PLACES - len(splits)) / 2)
     panel.set_xlim(-0.7 - spare, len(splits) - 0.3 + spare)
@@ -383,6 +421,6 @@ def _every(count: int) -> int:
     return -(-count // MOST_TICKS)
 
 
-def _drawable(text: str) -> str:
+def drawable(text: str) -> str:
     """Text with the letters that the chart's font has: Latin ones and a few signs."""
     return "".join(letter if ord(letter) < 0x250 or letter in "…x" else "?" for letter in text)

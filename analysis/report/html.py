@@ -14,12 +14,14 @@ import pandas as pd
 import plotly.offline
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.report import interactive
+from analysis.estimate import Accuracy
+from analysis.report import estimate_chart, interactive
 from analysis.report.remarks import remarks
 from analysis.report.rows import (
     EMULATED,
     NO_ATTACK,
     NO_REASON,
+    PROFILED,
     RANDOM_WEIGHTS,
     THREAT_MODEL,
     Experiment,
@@ -27,6 +29,7 @@ from analysis.report.rows import (
     Series,
     decibel,
     experiments,
+    head_time,
     kilobytes,
     milliseconds,
     printable,
@@ -107,14 +110,14 @@ _COLUMNS = (
     _Column("attack", "attack", lambda row: row.text("attack")),
     _Column("op", "op", lambda row: row.text("op")),
     _Column("activation_shape", "activation", lambda row: row.text("activation_shape")),
-    _shown("head_p50_ms", "head ms", milliseconds),
+    _Column("head_p50_ms", "head ms", head_time),
     _shown("head_ci95_low_ms", "from", milliseconds),
     _shown("head_ci95_high_ms", "to", milliseconds),
     _shown("head_p90_ms", "p90", milliseconds),
     _shown("wire_bytes", "wire kB", kilobytes),
     _shown("transfer_p50_ms", "transfer ms", milliseconds),
     _shown("tail_p50_ms", "tail ms", milliseconds),
-    _shown("end_to_end_p50_ms", "end to end ms", milliseconds),
+    _Column("end_to_end_p50_ms", "end to end ms", lambda row: head_time(row, "end_to_end_p50_ms")),
     _shown("psnr_db", "PSNR dB", decibel),
     _shown("psnr_ci95_low_db", "from", decibel),
     _shown("psnr_ci95_high_db", "to", decibel),
@@ -132,6 +135,7 @@ def render_html(
     summary: pd.DataFrame,
     *,
     leakage: pd.DataFrame,
+    estimates: pd.DataFrame,
     environment: Mapping[str, object],
     notices: Sequence[str] = (),
     timers: Sequence[Timer] = (),
@@ -142,6 +146,7 @@ def render_html(
         run_folder: the run, for its pictures.
         summary: the tidy table, one row per cell x attack.
         leakage: PSNR per picture (columns of harness.results.schema.LEAKAGE); may be empty.
+        estimates: profiled and measured head times (columns of harness.results.schema.ESTIMATES); may be empty.
         environment: what was asked and where, nested as it likes (run.json without its cells).
         notices: what must be said about the whole run.
         timers: of its devices, as far as they are known.
@@ -151,6 +156,10 @@ def render_html(
         _section(f"e{place}", run_folder, experiment, leakage, clocks.get(experiment.device))
         for place, experiment in enumerate(found, 1)
     ]
+    figures = [{"id": section.id, **section.figure} for section in sections if section.figure]
+    accuracy = Accuracy.of(estimates)
+    if accuracy is not None:
+        figures.append({"id": "estimate", **estimate_chart.figure(estimates)})
     templates = Environment(
         loader=PackageLoader("analysis.report", "."),
         autoescape=True,  # names, reasons and notices come from elsewhere
@@ -165,7 +174,9 @@ def render_html(
         run_id=next((row.text("run_id") for experiment in found for row in experiment.rows), run_folder.name),
         notices=[printable(notice) for notice in notices],
         sections=sections,
-        figures=[{"id": section.id, **section.figure} for section in sections if section.figure],
+        figures=figures,
+        accuracy=accuracy,
+        estimate_legend=estimate_chart.legend(estimates),
         troubles=list(_troubles(found)),
         not_measured=not_measured(summary),
         environment=list(flattened(environment)),
@@ -262,8 +273,12 @@ def _facts(experiment: Experiment, timer: Timer | None) -> Iterable[Fact]:
     cuts = [row for row in experiment.rows if row.split != 0]
     reference = next((row for row in experiment.rows if row.split == 0), Row({}))
     emulated = ", emulated" if experiment.emulated else ""
-    if heads := _known(cuts, "head_p50_ms"):
-        yield Fact("Head", f"{_span(heads, milliseconds)} ms", f"median on {experiment.device}{emulated}")
+    if heads := sorted(_with(cuts, "head_p50_ms"), key=lambda row: row.number("head_p50_ms") or 0.0):
+        low, high = head_time(heads[0]), head_time(heads[-1])
+        estimated = sum(row.profiled for row in heads)
+        beside = f"; {estimated} of {len(heads)} profiled ({PROFILED})" if estimated else ""
+        span = low if low == high else f"{low} to {high}"
+        yield Fact("Head", f"{span} ms", f"median on {experiment.device}{emulated}{beside}")
     if timer is not None:
         yield Fact("Clock", f"steps of {timer.step_ns:,.0f} ns", f"the harness adds {timer.added}{emulated}")
     if sizes := _known(cuts, "wire_bytes"):
@@ -277,12 +292,12 @@ def _facts(experiment: Experiment, timer: Timer | None) -> Iterable[Fact]:
             "Link, as a model", f"{milliseconds(1000 * fit.link.rtt_s)} ms + bytes at {rate}", f"{off}{emulated}"
         )
     fastest = min(cuts, key=lambda row: row.number("end_to_end_p50_ms") or float("inf"), default=Row({}))
-    if (quickest := fastest.number("end_to_end_p50_ms")) is not None:
+    if fastest.number("end_to_end_p50_ms") is not None:
         sent = reference.number("end_to_end_p50_ms")
         beside = f"at split {fastest.split}, {fastest.text('precision')}" + (
             f"; sending the picture: {milliseconds(sent)} ms" if sent is not None else ""
         )
-        yield Fact("Fastest end to end", f"{milliseconds(quickest)} ms", beside + emulated)
+        yield Fact("Fastest end to end", f"{head_time(fastest, 'end_to_end_p50_ms')} ms", beside + emulated)
     if recovered := _known(cuts, "psnr_db"):
         worst, floor = max(_known(cuts, "psnr_worst_db"), default=None), experiment.once("floor_psnr_db")
         beside = "; ".join(
@@ -290,6 +305,10 @@ def _facts(experiment: Experiment, timer: Timer | None) -> Iterable[Fact]:
             + [f"floor: {decibel(floor)} dB"] * (floor is not None)
         )
         yield Fact("Recovered", f"{_span(recovered, decibel)} dB", beside)
+
+
+def _with(rows: Iterable[Row], column: str) -> list[Row]:
+    return [row for row in rows if row.number(column) is not None]
 
 
 def _known(rows: Iterable[Row], column: str) -> list[float]:
@@ -311,7 +330,10 @@ def _lead(summary: pd.DataFrame, found: Sequence[Experiment]) -> str:
     if attacks:
         judged = f", judged on {pictures:.0f} pictures that the attacker never saw" if pictures else ""
         said.append(f"Attacked with {attacks}{judged}.")
+    profiled = int((summary["head_source"] == "profiled").sum())
     measured = f"{counts['ok']} of {len(summary)} rows were measured"
+    if profiled:
+        measured += f", with {profiled} head {'time' if profiled == 1 else 'times'} profiled"
     troubled = [f"{counts[status]} {status}" for status in ("failed", "skipped") if counts[status]]
     said.append(f"{measured}{f'; {_listed(troubled)}' if troubled else ''}.")
     return " ".join(said)

@@ -12,6 +12,7 @@ from itertools import groupby
 from textwrap import wrap
 from typing import Any, NamedTuple
 
+from analysis.report.chart import PROFILED_HEAD
 from analysis.report.remarks import remarks
 from analysis.report.rows import (
     Experiment,
@@ -19,6 +20,7 @@ from analysis.report.rows import (
     Series,
     decibel,
     half_width,
+    head_time,
     kilobytes,
     milliseconds,
     shortened,
@@ -30,6 +32,7 @@ HOVER_WIDTH = 90
 MOST_MARKERS = 40
 
 PART_COLUMNS = {"head": "head_p50_ms", "transfer": "transfer_p50_ms", "tail": "tail_p50_ms"}
+HEAD_INTERVAL = ("head_ci95_low_ms", "head_ci95_high_ms")
 PRECISION_COLOURS = ("first", "second", "third", "fourth")
 PRECISION_MARKERS = ("circle", "square", "triangle-up", "diamond")
 PRECISION_PATTERNS = ("", "/", "x", ".")
@@ -42,7 +45,7 @@ class Swatch(NamedTuple):
     """One entry of a legend.
 
     Attributes:
-        kind: "bar", "line" or "band".
+        kind: "bar", "hollow bar", "line", "thin" (line), "band", "point" or "hollow point".
         colour: name of a CSS variable.
         marker: plotly's name, or empty.
         dash: lengths as in SVG, or "solid".
@@ -108,30 +111,20 @@ class _Drawing:
     def latency(self) -> Panel:
         traces: list[Trace] = []
         legend = [Swatch(part, "bar", part) for part in PART_COLUMNS]
+        if any(row.profiled for row in self.experiment.rows):
+            legend.insert(1, Swatch(PROFILED_HEAD, "hollow bar", "head"))
         for series in self.first_of_precision:
             pattern = _nth(PRECISION_PATTERNS, self.precisions, series.precision)
             for part, column in PART_COLUMNS.items():
-                traces.append(
-                    {
-                        "type": "bar",
-                        "x": list(self.labels.values()),
-                        "y": self._values(series, column),
-                        "hoverinfo": "skip",
-                        "offsetgroup": series.precision,
-                        "marker": {
-                            "color": f"var(--{part})",
-                            "line": {"width": 0},
-                            "pattern": {
-                                "shape": pattern,
-                                "fgcolor": "var(--surface)",
-                                "size": 5,
-                                "solidity": 0.35,
-                                "fillmode": "overlay",
-                            },
-                        },
-                    }
-                )
-            traces.append(self._line(series, "end_to_end_p50_ms", "y", width=1.5, size=5))
+                values = self._values(series, column)
+                profiled = [part == "head" and is_profiled for is_profiled in self._profiled(series)]
+                traces.append(self._bars(series, f"var(--{part})", _where(values, profiled, False), pattern))
+                if any(profiled):
+                    traces.append(self._hollow_bars(series, _where(values, profiled, True), pattern))
+            ends = self._line(series, "end_to_end_p50_ms", "y", width=1.5, size=5)
+            ends["marker"] |= self._hollow(series, self._colour(series))
+            ends["zorder"] = 2
+            traces.append(ends)
             legend.append(self._swatch(series, f"end to end, {series.precision}"))
             if pattern:
                 legend.append(Swatch(f"hatched: {series.precision}", "bar", "tail", pattern=pattern))
@@ -160,7 +153,7 @@ class _Drawing:
             traces.append(self._line(series, "psnr_worst_db", "y3", width=1, cuts_only=True))
             traces.append(self._line(series, "psnr_db", "y3", width=2, size=6, cuts_only=True))
             legend.append(self._swatch(series, series.name, dash=_nth(ATTACK_DASHES, self.attacks, series.attack)))
-        legend += [Swatch("thin: best-rebuilt picture", "thin", "faint"), Swatch("95% interval", "band", "faint")]
+        legend += [Swatch("thin: best-rebuilt picture", "thin", "faint"), Swatch("95 % interval", "band", "faint")]
         for column, name, dash in (
             ("floor_psnr_db", "floor: mean picture", "5px 3px"),
             ("oracle_mean_colour_psnr_db", "oracle: mean colour", "1px 2px"),
@@ -246,6 +239,46 @@ class _Drawing:
             "cliponaxis": False,
         }
         return Panel(axis, heading, share, [*traces, hover], legend, scale)
+
+    def _bars(self, series: Series, colour: str, values: list[float | None], pattern: str) -> Trace:
+        return {
+            "type": "bar",
+            "x": list(self.labels.values()),
+            "y": values,
+            "hoverinfo": "skip",
+            "offsetgroup": series.precision,
+            "marker": {
+                "color": colour,
+                "line": {"width": 0},
+                "pattern": {
+                    "shape": pattern,
+                    "fgcolor": "var(--surface)",
+                    "size": 5,
+                    "solidity": 0.35,
+                    "fillmode": "overlay",
+                },
+            },
+        }
+
+    def _hollow_bars(self, series: Series, values: list[float | None], pattern: str) -> Trace:
+        """Draw the heads that were profiled as outlines, and how far their times may be off."""
+        bars = self._bars(series, "var(--surface)", values, pattern)
+        bars["marker"]["line"] = {"width": 1.2, "color": "var(--head)"}
+        bars["marker"]["pattern"]["fgcolor"] = "var(--head)"
+        lows, highs = (self._values(series, column) for column in HEAD_INTERVAL)
+        return bars | {"error_y": interval(values, lows, highs), "zorder": 1}  # before what is stacked upon it
+
+    def _hollow(self, series: Series, colour: str) -> dict[str, Any]:
+        """A marker's colours: outlines where the head time was profiled."""
+        profiled = self._profiled(series)
+        return {
+            "color": ["var(--surface)" if hollow else colour for hollow in profiled],
+            "line": {"color": colour, "width": [1.2 if hollow else 0 for hollow in profiled]},
+        }
+
+    def _profiled(self, series: Series) -> list[bool]:
+        found = {row.split for row in series.rows if row.profiled}
+        return [number in found for number in self.labels]
 
     def _line(
         self,
@@ -350,10 +383,10 @@ def _in_words(row: Row, series: Series) -> Iterator[str]:
         yield made
     spread = half_width(row)
     times = {
-        "head": milliseconds(row.number("head_p50_ms")) + (f" ±{milliseconds(spread)}" if spread else ""),
+        "head": head_time(row) + (f" ±{milliseconds(spread)}" if spread else ""),
         "transfer": milliseconds(row.number("transfer_p50_ms")),
         "tail": milliseconds(row.number("tail_p50_ms")),
-        "end to end": milliseconds(row.number("end_to_end_p50_ms")),
+        "end to end": head_time(row, "end_to_end_p50_ms"),
     }
     measured = [f"{name} {value}" for name, value in times.items() if value]
     if measured:
@@ -366,6 +399,29 @@ def _in_words(row: Row, series: Series) -> Iterator[str]:
         yield f"{series.name}: PSNR {decibel(row.number('psnr_db'))} dB{interval}, best-rebuilt {worst}; SSIM {ssim}"
     for sentence in remarks(row):
         yield f"{series.name}: {sentence}"
+
+
+def interval(
+    values: Sequence[float | None], lows: Sequence[float | None], highs: Sequence[float | None]
+) -> dict[str, Any]:
+    """Make plotly's error bars, none where a value or an end is not known; the style sheet dashes them."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [_less(high, value) for high, value in zip(highs, values, strict=True)],
+        "arrayminus": [_less(value, low) for value, low in zip(values, lows, strict=True)],
+        "width": 0,
+        "thickness": 1.4,
+        "color": "var(--ink)",
+    }
+
+
+def _where(values: Sequence[float | None], flags: Sequence[bool], wanted: bool) -> list[float | None]:
+    return [value if flag == wanted else None for value, flag in zip(values, flags, strict=True)]
+
+
+def _less(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
 
 
 def _heading(text: str, top: float) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from analysis.report.rows import DELEGATED_ENOUGH, NO_REASON, Row
 def remarks(row: Row) -> list[str]:
     """Sentences on this row, each without its numbers, so that rows with the same trouble share a footnote."""
     if not row.ok:
-        return [f"{row.text('status') or 'failed'}: {row.text('reason') or NO_REASON}"]
+        troubles = [f"{row.text('status') or 'failed'}: {row.text('reason') or NO_REASON}"]
+        return [*troubles, "head time profiled, not measured"] if row.profiled else troubles
     found = []
     delegated = row.number("delegated_share")
     if delegated is not None and delegated < DELEGATED_ENOUGH:
@@ -19,8 +20,8 @@ def remarks(row: Row) -> list[str]:
         found.append(f"{backend} took over {share}: slow portable kernels ran the rest")
     if row.flag("verified") is False:
         found.append("the head's output was not verified: its times may be those of a wrong result")
-    if row.text("head_source") not in ("", "measured"):
-        found.append(f"head time {row.text('head_source')}, not measured")
+    if row.profiled:
+        found.append(f"head time profiled, {row.text('reason') or 'not measured'}")
     if row.flag("unstable"):
         found.append("unstable: the rounds disagree")
     if row.flag("throttled"):

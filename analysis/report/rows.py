@@ -23,6 +23,7 @@ NO_ATTACK = "No attack was run: nothing is known about the leakage."
 NO_REASON = "no reason was recorded"
 EMULATED = "Emulated device: its times mean nothing."
 DELEGATED_ENOUGH = 0.9
+PROFILED = "≈"  # before a time that was estimated, wherever it is written
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ class Row:
     def timed(self) -> bool:
         """Whether its activation was shipped, be it attacked or not."""
         return self.number("wire_bytes") is not None
+
+    @property
+    def profiled(self) -> bool:
+        """Whether its head time is an estimate from a survey's profile, and its end to end the sum of its parts."""
+        return self.text("head_source") == "profiled"
 
 
 @dataclass(frozen=True)
@@ -233,8 +239,14 @@ def similarity(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
+def head_time(row: Row, column: str = "head_p50_ms") -> str:
+    """A time in ms that a head's time is part of, marked where that was profiled, or empty."""
+    text = milliseconds(row.number(column))
+    return f"{PROFILED}{text}" if text and row.profiled else text
+
+
 def half_width(row: Row) -> float | None:
-    """Half of the 95 % interval of the median head time, in ms."""
+    """Half of the 95 % interval of the head time, in ms."""
     low, high = row.number("head_ci95_low_ms"), row.number("head_ci95_high_ms")
     return None if low is None or high is None else (high - low) / 2
 

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from analysis.estimate import Accuracy
 from analysis.report.remarks import footnotes, remarks
 from analysis.report.rows import (
     EMULATED,
@@ -24,6 +25,7 @@ from analysis.report.rows import (
     decibel,
     experiments,
     half_width,
+    head_time,
     kilobytes,
     milliseconds,
     printable,
@@ -47,10 +49,8 @@ _COLUMNS = (
     _Column("head ms", lambda row: _head(row), "head_p50_ms"),
     _Column("kB", lambda row: kilobytes(row.number("wire_bytes")), "wire_bytes"),
     _Column("transfer\nms", lambda row: milliseconds(row.number("transfer_p50_ms")), "transfer_p50_ms"),
-    _Column("end to\nend ms", lambda row: milliseconds(row.number("end_to_end_p50_ms")), "end_to_end_p50_ms"),
-    _Column(
-        "modelled\nend ms", lambda row: milliseconds(row.number("modelled_end_to_end_ms")), "modelled_end_to_end_ms"
-    ),
+    _Column("end to\nend ms", lambda row: head_time(row, "end_to_end_p50_ms"), "end_to_end_p50_ms"),
+    _Column("modelled\nend ms", lambda row: head_time(row, "modelled_end_to_end_ms"), "modelled_end_to_end_ms"),
     _Column("PSNR\ndB", lambda row: decibel(row.number("psnr_db")), "psnr_db"),
     _Column("worst\ndB", lambda row: decibel(row.number("psnr_worst_db")), "psnr_worst_db"),
     _Column("SSIM", lambda row: similarity(row.number("ssim")), "ssim"),
@@ -58,13 +58,18 @@ _COLUMNS = (
 
 
 def summary_tables(
-    summary: pd.DataFrame, *, notices: Sequence[str] = (), timers: Sequence[Timer] = ()
+    summary: pd.DataFrame,
+    *,
+    notices: Sequence[str] = (),
+    accuracy: Accuracy | None = None,
+    timers: Sequence[Timer] = (),
 ) -> RenderableType:
     """One table per experiment, precision and attack, for rich; no line is wider than 100 columns.
 
     Args:
         summary: the tidy table, one row per cell x attack.
         notices: what must be said about the whole run, shown first.
+        accuracy: of a survey's estimates, shown under the tables.
         timers: of its devices, shown last.
     """
     parts: list[RenderableType] = [Text(f"! {printable(notice)}", style="bold red") for notice in notices]
@@ -80,7 +85,7 @@ def summary_tables(
             ]
     if len(parts) == len(notices):
         parts.append(Text("Nothing was planned: this run has no rows."))
-    parts += [Text(f"{timer}.", style="italic") for timer in timers]
+    parts += [Text(f"{line}.", style="italic") for line in (accuracy, *timers) if line is not None]
     return Group(*parts)
 
 
@@ -125,7 +130,7 @@ def _name(row: Row) -> str:
 
 def _head(row: Row) -> str:
     spread = half_width(row)
-    head = milliseconds(row.number("head_p50_ms"))
+    head = head_time(row)
     return f"{head} ±{milliseconds(spread)}" if spread is not None and row.split != 0 else head
 
 

@@ -48,12 +48,15 @@ def export(
     )
     from analysis.benchmark import Benchmark
     from harness.errors import ExportError
+    from harness.manifest import Head
 
     with Display() as display:
-        heads = Benchmark(config, out, display).heads
-    for (_, kind, _), head in sorted(heads.items()):
-        if not isinstance(head, ExportError) and head.program is not None:
-            click.echo(f"{head.program}  {kind}  {head.manifest.pte_bytes} bytes")
+        job = Benchmark(config, out, display)
+        heads = job.export({(subject, kind): subject.points for subject, kind in job.experiments})
+    exported = [head for head in heads.values() if isinstance(head, Head)]
+    for head in sorted(exported, key=lambda head: (head.manifest.precision, head.manifest.split_index)):
+        if head.program is not None:
+            click.echo(f"{head.program}  {head.manifest.precision}  {head.manifest.pte_bytes} bytes")
     failed = [head for head in heads.values() if isinstance(head, ExportError)]
     if failed:
         raise ExportError(f"{len(failed)} of {len(heads)} heads cannot be exported", remedy="see the lines above")

@@ -34,8 +34,6 @@ class Display:
         self._steps = 0
 
     def __enter__(self) -> Display:
-        if self.console.is_terminal:
-            self._bars.start()
         return self
 
     def __exit__(
@@ -44,14 +42,18 @@ class Display:
         self.close()
 
     def close(self) -> None:
-        """Leave the bars as they are; what follows is printed below them."""
+        """Leave the bars as they are; what follows is printed below them, and so are later phases."""
         self._bars.stop()
+        for task in self._bars.task_ids:
+            self._bars.remove_task(task)
+        self._task = None
 
     def phase(self, name: str, total: int | None) -> None:
         """A phase begins."""
         title = _TITLES[name]
         self._steps = 0
         if self.console.is_terminal:
+            self._bars.start()
             if self._task is not None:
                 self._bars.stop_task(self._task)
             self._task = self._bars.add_task(title, total=total, last="")

@@ -11,9 +11,11 @@ import click
 from harness.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from analysis.benchmark import Benchmark
     from harness.cli.progress import Display
-    from harness.errors import LostDeviceError
+    from harness.prepare import ReadyDevice
     from harness.results.schema import RunConfig
     from harness.results.store import RunStore
 
@@ -54,6 +56,14 @@ if TYPE_CHECKING:
 @options.weights
 @options.seed
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder; by default a new one in ./runs.")
+@click.option(
+    "--survey",
+    "survey",
+    flag_value="only",
+    default="first",
+    help="Stop after the survey: the whole curve at once, most head times estimated from one program's profile.",
+)
+@click.option("--no-survey", "survey", flag_value="none", help="Measure every chosen head at once, without a survey.")
 @click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Finish RUN, or the newest run.")
 @click.option("--dry-run", is_flag=True, help="Show the cells and what they would take; measure nothing.")
 def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: bool, **asked: object) -> None:
@@ -62,6 +72,7 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
 
     with Display() as display:
         from analysis.benchmark import Benchmark
+        from analysis.campaign import unfinished
         from harness.results.store import RunStore, find_run
 
         if resume is not None:
@@ -69,11 +80,9 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
             job = Benchmark(store.file.config, options.EXPORTED, display)
             with store.locked():
                 store.forget_failures()
-                missing = job.unfinished(store)
-                with job.ready(missing) as devices:
+                with job.ready(unfinished(job, store)) as devices:
                     job.check_unchanged(store)
-                    lost = job.measure(store, devices)
-                _finish(job, store, display, lost)
+                    _carry_out(job, store, devices, display)
             return
         job = Benchmark(_config(models or (options.DEFAULT_MODEL,), asked), options.EXPORTED, display)
         if dry_run:
@@ -83,19 +92,26 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
         with job.ready() as devices:
             store = job.create(out or options.RUNS / _name(models), devices)
             with store.locked():
-                lost = job.measure(store, devices)
-        with store.locked():
-            _finish(job, store, display, lost)
+                _carry_out(job, store, devices, display)
 
 
-def _finish(job: Benchmark, store: RunStore, display: Display, lost: list[LostDeviceError]) -> None:
+def _carry_out(job: Benchmark, store: RunStore, devices: Sequence[ReadyDevice], display: Display) -> None:
     from analysis import Run
+    from analysis.campaign import carry_out
     from harness.cli.show import show
 
-    job.attack(store)
-    display.close()
-    show(Run(store))
-    click.echo("  ".join(f"{name} {seconds:.1f} s" for name, seconds in job.phase_seconds.items()))
+    def shown() -> None:
+        display.close()
+        show(Run(store))
+        click.echo("  ".join(f"{name} {seconds:.1f} s" for name, seconds in job.phase_seconds.items()))
+
+    def surveyed() -> None:
+        if job.config.survey == "first":
+            shown()
+            display.note("head times marked ≈ are estimates; the heads are measured now, and Ctrl-C leaves a valid run")
+
+    lost = carry_out(job, store, devices, surveyed)
+    shown()
     for error in lost[:1]:  # all were noted when they happened
         raise error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis import Run
+from analysis.estimate import Accuracy
 from analysis.report import summary_tables, timers, write_report
 
 
@@ -10,11 +11,13 @@ def show(run: Run, *, link: str | None = None) -> None:
     """Write the report of a run and print its table."""
     from rich.console import Console
 
-    summary, clocks = run.summary(link=link), timers(run.file, run.store.rounds().values())
+    summary, estimates = run.summary(link=link), run.estimates()
+    clocks = timers(run.file, run.store.rounds().values())
     written = write_report(
         run.store.folder,
         summary,
         leakage=run.leakage(),
+        estimates=estimates,
         environment=run.file.model_dump(exclude={"cells"}),
         notices=run.file.notices,
         timers=clocks,
@@ -22,6 +25,7 @@ def show(run: Run, *, link: str | None = None) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=100)  # what the tables are made for
-    console.print(summary_tables(summary, notices=run.file.notices, timers=clocks))
+    accuracy = Accuracy.of(estimates)
+    console.print(summary_tables(summary, notices=run.file.notices, accuracy=accuracy, timers=clocks))
     for path in (*written.charts, written.html):
         console.print(str(path), highlight=False, soft_wrap=True)

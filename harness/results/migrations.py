@@ -14,8 +14,8 @@ Content = dict[str, Any]
 
 
 def several_threads(content: Content) -> Content:
-    """1 -> 2: there was one device, this machine over loopback, one count of threads, and every core was allowed."""
-    config = content["config"] | {"threads": [content["config"].get("threads", 1)]}
+    """1 -> 2: there was one device, this machine over loopback, one count of threads, every core, and no survey."""
+    config = content["config"] | {"threads": [content["config"].get("threads", 1)], "survey": "none"}
     return content | {
         "config": config,
         "devices": [{"address": name, "label": name, "link": "loopback"} for name in config["devices"]],

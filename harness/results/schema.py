@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from device_runner.devices.probe import DeviceState
 from device_runner.runner import RunnerReport
+from device_runner.survey import SurveyReport
 
 SCHEMA_VERSION = 2
-# 2: threads became several, devices are entries, cells gained affinity, rounds the device's state; 1: first
+# 2: threads became several, devices are entries, cells gained affinity, rounds the device's state, and runs a survey.
+# 1: first.
 
 
 class RunConfig(BaseModel):
@@ -32,6 +34,7 @@ class RunConfig(BaseModel):
     warmup: int = 3
     iterations: int = 10
     rounds: int = 5
+    survey: Literal["first", "only", "none"] = "first"
     attacks: tuple[str, ...]
     pictures: str
     weights: str
@@ -54,7 +57,12 @@ class DeviceEntry(BaseModel):
 
 
 class Cell(BaseModel):
-    """A split of a model in one precision on one device; `hash` covers all that decides its figures."""
+    """A split of a model in one precision on one device; `hash` covers all that decides its figures.
+
+    Attributes:
+        delegated_share, pte_bytes: of the head's program; None until it is exported.
+        unavailable: why there is no head, known before anything is measured.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -77,8 +85,8 @@ class Cell(BaseModel):
     link: str
     head_params: int
     head_macs: int
-    delegated_share: float | None
-    pte_bytes: int | None
+    delegated_share: float | None = None
+    pte_bytes: int | None = None
     activation_bytes: int
     unavailable: str | None = None
 
@@ -110,6 +118,7 @@ class RoundRecord(BaseModel):
         reason: of a failure.
         energy_reason: why no energy was measured.
         before, after: how the device fared; None in runs that did not ask it.
+        anchor: it was measured so that the profiled times of its neighbours can be scaled.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -122,6 +131,38 @@ class RoundRecord(BaseModel):
     energy_reason: str = ""
     before: DeviceState | None = None
     after: DeviceState | None = None
+    anchor: bool = False
+
+
+class SurveyRecord(BaseModel):
+    """One finished round of a survey program: what it says of many cells at once.
+
+    Attributes:
+        survey: hash over its cells.
+        cells: the cell of each of its outputs.
+        before: the operators that each output needs, by kind (harness.profile.operators_before).
+        planar: whether each output is a map (4 dimensions).
+        report: every sample; None where the runner gave none. Round 0 ships.
+        reason: of a failure.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    survey: str
+    round: int
+    status: Literal["ok", "failed"]
+    reason: str = ""
+    cells: tuple[str, ...]
+    before: tuple[dict[str, int], ...]
+    planar: tuple[bool, ...]
+    report: SurveyReport | None = None
+
+    @model_validator(mode="after")
+    def _parts_are_of_the_cells(self) -> Self:
+        lengths = {len(self.before), len(self.planar), len(self.report.outputs) if self.report else len(self.cells)}
+        if lengths != {len(self.cells)}:
+            raise ValueError("its parts are of another number of cells")
+        return self
 
 
 class LeakageRecord(BaseModel):
@@ -163,17 +204,29 @@ SAMPLES = (
     Column("cell", pa.string(), "content hash of the cell"),
     Column("round", pa.int32(), "round, from 0"),
     Column(
-        "loop", pa.string(), "warmup or head: the compute-only loop on the reference picture; shipping: the second loop"
+        "loop",
+        pa.string(),
+        "warmup or head: the compute-only loop on the reference picture; shipping: the second loop; "
+        "profile: of a survey program, up to this output; survey: what that program shipped",
     ),
     Column("iteration", pa.int32(), "place within its loop, from 0"),
-    Column("picture", pa.string(), "held-out picture", "warmup and head"),
-    Column("head_ns", pa.int64(), "head time on the device's clock, nanoseconds", "split 0 in warmup and head"),
+    Column("picture", pa.string(), "held-out picture", "warmup, head and profile"),
     Column(
-        "transfer_ns", pa.int64(), "from the first byte's serialising to `received`, nanoseconds", "warmup and head"
+        "head_ns",
+        pa.int64(),
+        "head time on the device's clock, nanoseconds; profile: the operators that the head needs, as profiled, "
+        "not scaled and not a head's time alone",
+        "survey, and split 0 in warmup and head",
     ),
-    Column("tail_ns", pa.int64(), "from `received` to `answer`, nanoseconds", "warmup and head"),
-    Column("end_to_end_ns", pa.int64(), "from picture in to `answer`, nanoseconds", "warmup and head"),
-    Column("wire_bytes", pa.int64(), "bytes of the frame that travelled", "warmup and head"),
+    Column(
+        "transfer_ns",
+        pa.int64(),
+        "from the first byte's serialising to `received`, nanoseconds",
+        "warmup, head and profile",
+    ),
+    Column("tail_ns", pa.int64(), "from `received` to `answer`, nanoseconds", "warmup, head and profile"),
+    Column("end_to_end_ns", pa.int64(), "from picture in to `answer`, nanoseconds", "every loop but shipping"),
+    Column("wire_bytes", pa.int64(), "bytes of the frame that travelled", "warmup, head and profile"),
 )
 
 ROUNDS = (
@@ -243,12 +296,24 @@ SUMMARY = (
     Column("delegated_share", pa.float64(), "share of them that XNNPACK took over", "no head, or a head without any"),
     Column("pte_bytes", pa.int64(), "size of the program", "split 0, or it could not be exported"),
     Column("load_ms", pa.float64(), "median time to load the program", "split 0, or not measured"),
-    Column("head_source", pa.string(), "measured or profiled", "not measured"),
-    Column("head_p50_ms", pa.float64(), "median head time; split 0: 0", "not measured"),
+    Column(
+        "head_source",
+        pa.string(),
+        "measured, or profiled: estimated from a survey, see docs/survey.md",
+        "neither measured nor profiled",
+    ),
+    Column("head_p50_ms", pa.float64(), "median head time; split 0: 0", "neither measured nor profiled"),
     Column("head_p90_ms", pa.float64(), "90th percentile of head times", "not measured"),
     Column("head_p99_ms", pa.float64(), "99th percentile of head times", "not measured"),
-    Column("head_ci95_low_ms", pa.float64(), "95 % interval of the median, rounds resampled", "fewer than 2 rounds"),
-    Column("head_ci95_high_ms", pa.float64(), "95 % interval of the median, rounds resampled", "fewer than 2 rounds"),
+    *(
+        Column(
+            f"head_ci95_{end}_ms",
+            pa.float64(),
+            "95 % interval of the median, rounds resampled; profiled: the estimate's interval",
+            "measured in fewer than 2 rounds",
+        )
+        for end in ("low", "high")
+    ),
     Column("rounds", pa.int64(), "finished rounds"),
     Column("iterations", pa.int64(), "timed iterations over all rounds, warm-ups left out"),
     Column("peak_rss_bytes", pa.int64(), "largest memory of the runner's process", "not measured"),
@@ -256,7 +321,12 @@ SUMMARY = (
     Column("wire_bytes", pa.int64(), "bytes of the frame that travelled", "not measured"),
     Column("transfer_p50_ms", pa.float64(), "median of sending until `received`", "not measured"),
     Column("tail_p50_ms", pa.float64(), "median from `received` to `answer`", "not measured"),
-    Column("end_to_end_p50_ms", pa.float64(), "median from picture in to `answer`", "not measured"),
+    Column(
+        "end_to_end_p50_ms",
+        pa.float64(),
+        "median from picture in to `answer`; profiled rows: the sum of its parts",
+        "not measured",
+    ),
     Column("modelled_link", pa.string(), "the link that the next two columns are modelled for", "none was asked for"),
     Column(
         "modelled_transfer_ms", pa.float64(), "round trip + bytes at the modelled link's rate", "none was asked for"
@@ -299,7 +369,25 @@ SUMMARY = (
         "not attacked",
     ),
     Column("status", pa.string(), "ok, failed or skipped"),
-    Column("reason", pa.string(), "why it is not ok", "ok"),
+    Column("reason", pa.string(), "why it is not ok, or its head not measured", "neither"),
+)
+
+ESTIMATES = (
+    Column("cell", pa.string(), "content hash of the cell"),
+    Column("model", pa.string(), "network"),
+    Column("precision", pa.string(), "of the head: fp32 or int8"),
+    Column("device", pa.string(), "where the head ran; times of one called emulated mean nothing"),
+    Column("threads", pa.int64(), "threads of the head"),
+    Column("split_index", pa.int64(), "place among all split points"),
+    Column("split", pa.string(), "module path that the head ends in"),
+    Column("anchor", pa.bool_(), "was it measured so that profiled times can be scaled by it?"),
+    Column(
+        "profiled_ms", pa.float64(), "median head time, estimated from the anchors alone; an anchor's from the others"
+    ),
+    Column("low_ms", pa.float64(), "95 % interval of the estimate"),
+    Column("high_ms", pa.float64(), "95 % interval of the estimate"),
+    Column("measured_ms", pa.float64(), "median head time, measured"),
+    Column("error", pa.float64(), "profiled / measured - 1"),
 )
 
 
@@ -314,6 +402,7 @@ def as_markdown() -> str:
         ("The tidy table: `load_run(RUN).summary()`, `bench report RUN --csv FILE`", SUMMARY),
         ("`load_run(RUN).samples()`", SAMPLES),
         ("`load_run(RUN).leakage()`", LEAKAGE),
+        ("`load_run(RUN).estimates()`", ESTIMATES),
         ("rounds.parquet", ROUNDS),
     ]
     lines = ["# Tables", "", f"Schema version {SCHEMA_VERSION}. Made by `make docs`; times are on the device's clock."]

@@ -2,6 +2,7 @@
 
 run.json                     what was asked, where, every planned cell
 journal/rounds/CELL-R.json   one file a finished (cell, round), whole or not there
+journal/surveys/SURVEY-R.json  one file a finished round of a survey program
 journal/leakage/CELL-A.json  one file a finished (cell, attack)
 activations/CELL/N.safetensors   what the device shipped, as it came
 pictures/                    originals and reconstructions
@@ -13,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,16 +24,19 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import ResultsError
+from harness.profile import profiled_times
 from harness.results.migrations import migrate
 from harness.results.schema import (
     LEAKAGE,
     ROUNDS,
     SAMPLES,
     SCHEMA_VERSION,
+    Cell,
     Column,
     LeakageRecord,
     RoundRecord,
     RunFile,
+    SurveyRecord,
     arrow_schema,
 )
 
@@ -73,7 +77,7 @@ class RunStore:
                 f"{folder} holds a run already", remedy="name another folder, or finish it with --resume"
             )
         try:
-            for part in ("journal/rounds", "journal/leakage", "activations", "pictures/held_out"):
+            for part in ("journal/rounds", "journal/surveys", "journal/leakage", "activations", "pictures/held_out"):
                 (folder / part).mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise ResultsError(
@@ -97,6 +101,11 @@ class RunStore:
         records = (_read(path, RoundRecord) for path in sorted((self.folder / "journal/rounds").glob("*.json")))
         return {(record.cell, record.round): record for record in records}
 
+    def surveys(self) -> dict[tuple[str, int], SurveyRecord]:
+        """Every finished (survey, round); none in a run that began without."""
+        records = (_read(path, SurveyRecord) for path in sorted((self.folder / "journal/surveys").glob("*.json")))
+        return {(record.survey, record.round): record for record in records}
+
     def leakage(self) -> dict[tuple[str, str], LeakageRecord]:
         """Every finished (cell, attack)."""
         records = (_read(path, LeakageRecord) for path in sorted((self.folder / "journal/leakage").glob("*.json")))
@@ -107,16 +116,29 @@ class RunStore:
         path = self.folder / "journal/rounds" / f"{record.cell}-{record.round}.json"
         write_whole(path, record.model_dump_json().encode())
 
+    def keep_survey(self, record: SurveyRecord) -> None:
+        """Write one finished (survey, round)."""
+        path = self.folder / "journal/surveys" / f"{record.survey}-{record.round}.json"
+        write_whole(path, record.model_dump_json().encode())
+
+    def keep_cells(self, cells: Sequence[Cell]) -> None:
+        """Write what has become known of the planned cells; they stay the same cells."""
+        self.file = self.file.model_copy(update={"cells": tuple(cells)})
+        write_whole(self.folder / "run.json", self.file.model_dump_json(indent=1).encode())
+
     def keep_leakage(self, record: LeakageRecord) -> None:
         """Write one finished (cell, attack)."""
         path = self.folder / "journal/leakage" / f"{record.cell}-{safe_name(record.attack)}.json"
         write_whole(path, record.model_dump_json().encode())
 
     def forget_failures(self) -> None:
-        """Failed rounds and attacks are tried again when a run goes on."""
+        """Failed rounds, surveys and attacks are tried again when a run goes on."""
         for (cell, round_), record in self.rounds().items():
             if record.status == "failed":
                 (self.folder / "journal/rounds" / f"{cell}-{round_}.json").unlink()
+        for (survey, round_), surveyed in self.surveys().items():
+            if surveyed.status == "failed":
+                (self.folder / "journal/surveys" / f"{survey}-{round_}.json").unlink()
         for (cell, attack), judged in self.leakage().items():
             if judged.status == "failed":
                 (self.folder / "journal/leakage" / f"{cell}-{safe_name(attack)}.json").unlink()
@@ -151,6 +173,7 @@ class RunStore:
         rounds, leakage = self.rounds(), self.leakage()
         names, sources = self.file.held_out, self.file.held_out_sources
         samples = [row for record in rounds.values() for row in _sample_rows(record, names)]
+        samples += [row for survey in self.surveys().values() for row in _survey_rows(survey, names)]
         self._write("samples", SAMPLES, samples)
         self._write("rounds", ROUNDS, [_round_row(record) for record in rounds.values()])
         self._write("leakage", LEAKAGE, [row for r in leakage.values() for row in leakage_rows(r, names, sources)])
@@ -235,6 +258,23 @@ def _sample_rows(record: RoundRecord, names: tuple[str, ...]) -> Iterator[dict[s
     for i, shipment in enumerate(report.shipments):
         row = shipment.model_dump() | {"picture": names[shipment.picture]}
         yield row | {"cell": record.cell, "round": record.round, "loop": "shipping", "iteration": i}
+
+
+def _survey_rows(record: SurveyRecord, names: tuple[str, ...]) -> Iterator[dict[str, object]]:
+    report = record.report
+    if report is None:
+        return
+    for cell, output in zip(record.cells, report.outputs, strict=True):
+        for i, shipment in enumerate(output.shipments):
+            row = shipment.model_dump() | {"picture": names[shipment.picture]}
+            yield row | {"cell": cell, "round": record.round, "loop": "survey", "iteration": i}
+    times = profiled_times(report.profile, record.before, record.planar)
+    if times is None:
+        return
+    for place, cell in enumerate(record.cells):
+        for i, head_ns in enumerate(times.head_ns(place)):
+            row = {"cell": cell, "round": record.round, "loop": "profile", "iteration": i}
+            yield row | {"head_ns": int(head_ns)}
 
 
 def _round_row(record: RoundRecord) -> dict[str, object]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TINY = "tiny_network:tiny"
+DEEPER = "tiny_network:deeper"  # with enough splits to be surveyed
 
 
 @dataclass(frozen=True)

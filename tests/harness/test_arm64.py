@@ -22,9 +22,9 @@ from device_runner.frames import Frame, encode_payload
 from device_runner.runner import Job, RunnerReport, UnverifiedError, run_head
 from harness.export import ExportSettings, Precision, export_heads
 from harness.manifest import Head
-from harness.measure import INT8_STEPS, host_job, host_reference
 from harness.quantize import QuantizedNetwork
 from harness.splits import CuttableGraph, Network
+from harness.verification import INT8_STEPS, host_job, host_reference
 
 # One network of each family, the side of its pictures, and a split behind what is particular to the family.
 FAMILIES = [

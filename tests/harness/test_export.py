@@ -23,13 +23,16 @@ from device_runner.devices.local import Local
 from device_runner.files import file_sha256
 from device_runner.frames import Frame, encode_payload
 from device_runner.runner import Job, RunnerReport, run_head
+from device_runner.survey import run_survey
 from harness.errors import ExportError
-from harness.export import ExportSettings, Precision, export_heads, head_folder
-from harness.manifest import Head, read_head
+from harness.export import ExportSettings, Precision, Wanted, export_heads, head_folder, survey_folder
+from harness.export import export as export_side_by_side
+from harness.manifest import Head, Survey, read_head, read_survey
 from harness.models import load_model
 from harness.pictures import Pictures
 from harness.quantize import QuantizedNetwork
-from harness.splits import Cut, CuttableGraph, Network, SplitPoint
+from harness.splits import Cut, CuttableGraph, Network, SplitPoint, dequantize
+from harness.verification import host_survey_job
 
 Outcomes = dict[str, Head | ExportError]
 
@@ -378,3 +381,53 @@ def test_a_folder_that_cannot_be_written_is_one_line(plain: Network, tmp_path: P
     (reason,) = failures(outcomes).values()
     assert "cannot write" in reason
     assert len(reason.splitlines()) == 1
+
+
+def export_survey(network: Network, chosen: ExportSettings, graph: Callable[[], CuttableGraph]) -> Survey:
+    points = network.all_points[1:]
+    wanted: tuple[Wanted, ...] = (points, points[0])
+    made = dict(export_side_by_side(network, wanted, chosen, graph))
+    assert isinstance(made[points[0]], Head)
+    survey = made[points]
+    assert isinstance(survey, Survey), survey
+    return survey
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_survey_program_gives_every_splits_activation_as_its_own_head_would(
+    plain: Network, pictures: Pictures, bundle: Bundle, tmp_path: Path, precision: Precision
+) -> None:
+    graph = QuantizedNetwork(plain, pictures.train.as_float()) if precision == "int8" else plain
+    chosen = settings(tmp_path, precision)
+    survey = export_survey(plain, chosen, lambda: graph)
+    points = plain.all_points[1:]
+    assert [output.split_index for output in survey.manifest.outputs] == [point.index for point in points]
+    assert survey.manifest.pte_bytes == survey.program.stat().st_size
+    assert len(survey.manifest.before) == len(points)
+    report = run_survey(Local("local"), [str(bundle.runner)], host_survey_job(survey), timeout_s=120)
+    alone = heads(export(plain, points, chosen, lambda: graph))
+    for place, (output, point) in enumerate(zip(survey.manifest.outputs, points, strict=True)):
+        head = alone[point.name]
+        assert report.outputs[place].shape == output.activation_shape
+        assert output.model_dump(exclude={"pte_sha256", "pte_bytes", "delegated_share"}) == head.manifest.model_dump(
+            exclude={"pte_sha256", "pte_bytes", "delegated_share"}
+        )
+        expected = load_file(survey.reference)[f"activation.{place}"]
+        assert head.reference
+        np.testing.assert_array_equal(expected, load_file(head.reference)["activation"])
+        assert dequantize(torch.from_numpy(expected), Cut("", output.scale, output.zero_point)).abs().max() > 0
+
+
+def test_a_survey_that_is_there_is_not_made_again(plain: Network, tmp_path: Path) -> None:
+    made = export_survey(plain, settings(tmp_path), lambda: plain)
+    assert made.folder == survey_folder(plain, plain.all_points[1:], settings(tmp_path))
+    assert export_survey(plain, settings(tmp_path), never) == made
+    fewer = survey_folder(plain, plain.all_points[2:], settings(tmp_path))
+    assert fewer != made.folder
+
+
+def test_a_damaged_survey_is_refused(plain: Network, tmp_path: Path) -> None:
+    survey = export_survey(plain, settings(tmp_path), lambda: plain)
+    survey.program.write_bytes(survey.program.read_bytes()[:-1])
+    with pytest.raises(ExportError, match=r"head\.pte is not the program"):
+        read_survey(survey.folder)

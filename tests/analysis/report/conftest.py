@@ -21,7 +21,7 @@ import pytest
 import skimage.data
 from PIL import Image, ImageFilter
 
-from harness.results.schema import SUMMARY
+from harness.results.schema import ESTIMATES, SUMMARY
 
 COLUMNS = tuple(column.name for column in SUMMARY)
 PANDAS_TYPES = {pa.string(): "string", pa.int64(): "Int64", pa.float64(): "float64", pa.bool_(): "boolean"}
@@ -127,6 +127,44 @@ def make_rows(
     return rows
 
 
+def profiled(row: dict[str, Any], reason: str = "not measured yet: bench run --resume") -> dict[str, Any]:
+    """Return the row of a head that was surveyed and not measured alone."""
+    unknown = dict.fromkeys(("head_p90_ms", "head_p99_ms", "iterations", "unstable", "throttled"))
+    known = {"head_source": "profiled", "rounds": 0, "reason": reason}
+    interval = {"head_ci95_low_ms": row["head_p50_ms"] * 0.9, "head_ci95_high_ms": row["head_p50_ms"] * 1.1}
+    return row | unknown | known | interval
+
+
+def estimates(
+    count: int = 6, *, precision: str = "fp32", device: str = "local", error: float = 0.05, anchors: int = 2
+) -> pd.DataFrame:
+    """So many heads that were surveyed and measured, the first of them anchors, every estimate off by as much."""
+    rows = []
+    for place in range(count):
+        measured = 0.1 * 1.7**place
+        profiled = measured * (1 + error)
+        rows.append(
+            {
+                "cell": f"{precision}{place}",
+                "model": "efficientnet_lite0",
+                "precision": precision,
+                "device": device,
+                "threads": 1,
+                "split_index": place + 1,
+                "split": f"_blocks.{place}",
+                "anchor": place < anchors,
+                "profiled_ms": profiled,
+                "low_ms": profiled * 0.9,
+                "high_ms": profiled * 1.1,
+                "measured_ms": measured,
+                "error": error,
+            }
+        )
+    return pd.DataFrame(rows, columns=[c.name for c in ESTIMATES]).astype(
+        {c.name: PANDAS_TYPES[c.type] for c in ESTIMATES}
+    )
+
+
 def failed(row: dict[str, Any], reason: str, status: str = "failed") -> dict[str, Any]:
     """Return the row that a cell keeps when it could not run: what was planned, and why nothing came of it."""
     planned = COLUMNS[: COLUMNS.index("link") + 1]
@@ -138,6 +176,16 @@ def failed(row: dict[str, Any], reason: str, status: str = "failed") -> dict[str
 @pytest.fixture(name="make_rows")
 def _make_rows() -> RowsMaker:
     return make_rows
+
+
+@pytest.fixture(name="profiled")
+def _profiled() -> Callable[..., dict[str, Any]]:
+    return profiled
+
+
+@pytest.fixture(name="estimates")
+def _estimates() -> Callable[..., pd.DataFrame]:
+    return estimates
 
 
 @pytest.fixture(name="failed")

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from analysis.report.chart import draw, write_charts
+from analysis.report.chart import PROFILED_HEAD, draw, write_charts
 from analysis.report.rows import experiments
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]
 MakeTable = Callable[[Rows], pd.DataFrame]
 Failed = Callable[..., dict[str, Any]]
+Profiled = Callable[..., dict[str, Any]]
 
 
 def words(figure: Figure) -> str:
@@ -92,6 +94,29 @@ def test_lines_show_the_tables_numbers_and_break_where_nothing_was_measured(
     np.testing.assert_allclose(wire, expected)
     recovered = [np.asarray(line.get_ydata(), dtype=float) for line in figure.axes[2].get_lines()]
     assert any(np.array_equal(line[1:3], [rows[1]["psnr_db"], rows[2]["psnr_db"]]) for line in recovered)
+
+
+def test_profiled_heads_are_outlines_with_a_dashed_interval_and_measured_ones_are_filled(
+    make_rows: MakeRows, make_table: MakeTable, profiled: Profiled
+) -> None:
+    rows = make_rows(splits=5)
+    rows[2] = profiled(rows[2])
+    latency = drawn(make_table(rows)).axes[0]
+    heads = latency.patches[:5]
+    assert [to_hex(bar.get_facecolor()) == "#ffffff" for bar in heads] == [False, False, True, False, False]
+    (interval,) = [line for line in latency.get_lines() if line.get_linestyle() == "--"]
+    ends = np.asarray(interval.get_ydata(), dtype=float)
+    np.testing.assert_allclose(ends, [rows[2]["head_ci95_low_ms"], rows[2]["head_ci95_high_ms"]])
+    hollow = [line for line in latency.get_lines() if line.get_markerfacecolor() == "white"]
+    assert [np.asarray(line.get_xdata()).tolist() for line in hollow] == [[2]]
+
+
+def test_the_legend_names_profiled_heads_only_where_there_are_any(
+    make_rows: MakeRows, make_table: MakeTable, profiled: Profiled
+) -> None:
+    rows = make_rows(splits=4)
+    assert PROFILED_HEAD not in words(drawn(make_table(rows)))
+    assert PROFILED_HEAD in words(drawn(make_table([*rows[:3], profiled(rows[3])])))
 
 
 def test_several_models_and_devices_get_a_file_each(make_rows: MakeRows, make_table: MakeTable, tmp_path: Path) -> None:

@@ -14,13 +14,16 @@ import pytest
 from analysis.report import write_report
 from analysis.report.html import flattened, headline, not_measured, render_html
 from analysis.report.rows import experiments
-from harness.results.schema import LEAKAGE
+from harness.results.schema import ESTIMATES, LEAKAGE
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]
 MakeTable = Callable[[Rows], pd.DataFrame]
 Failed = Callable[..., dict[str, Any]]
+Estimates = Callable[..., pd.DataFrame]
+Profiled = Callable[..., dict[str, Any]]
 NO_LEAKAGE = pd.DataFrame(columns=[column.name for column in LEAKAGE])
+NO_ESTIMATES = pd.DataFrame(columns=[column.name for column in ESTIMATES])
 
 
 class RunFolder(Protocol):
@@ -41,6 +44,7 @@ def page(run_folder: RunFolder) -> str:
         run_folder.path,
         run_folder.summary,
         leakage=run_folder.pictures,
+        estimates=NO_ESTIMATES,
         environment={"environment": {"python": "3.11.2"}, "config": {"models": ["efficientnet_lite0"], "seed": 0}},
         notices=["Only 16 pictures."],
     )
@@ -48,8 +52,9 @@ def page(run_folder: RunFolder) -> str:
     return report.html.read_text()
 
 
-def rendered(folder: Path, summary: pd.DataFrame, *, leakage: pd.DataFrame = NO_LEAKAGE, **rest: Any) -> str:
-    return render_html(folder, summary, leakage=leakage, **({"environment": {}} | rest))
+def rendered(folder: Path, summary: pd.DataFrame, **rest: Any) -> str:
+    empty: dict[str, Any] = {"leakage": NO_LEAKAGE, "estimates": NO_ESTIMATES, "environment": {}}
+    return render_html(folder, summary, **(empty | rest))
 
 
 def without_plotly(page: str) -> str:
@@ -204,7 +209,7 @@ def test_names_reasons_and_notices_are_text(
 
 
 def test_every_kind_of_run_makes_a_page_without_errors(
-    make_rows: MakeRows, make_table: MakeTable, failed: Failed, tmp_path: Path, browser: Browser
+    make_rows: MakeRows, make_table: MakeTable, failed: Failed, profiled: Profiled, tmp_path: Path, browser: Browser
 ) -> None:
     rows = [
         *(failed(row, "no compiler; install g++") for row in make_rows(splits=4, model="failures")),
@@ -216,6 +221,8 @@ def test_every_kind_of_run_makes_a_page_without_errors(
         *make_rows(splits=5, model="phones", device="adb:1"),
         *make_rows(splits=5, model="many", attack="decoder"),
         *make_rows(splits=5, model="many", precision="int8"),
+        *make_rows(splits=5, model="surveyed")[:2],
+        *(profiled(row) for row in make_rows(splits=5, model="surveyed")[2:]),
         failed({**make_rows(splits=1)[0], "split_index": None, "split": None, "attack": None}, "cannot be exported"),
     ]
     page = rendered(tmp_path, make_table(rows))
@@ -237,6 +244,7 @@ def test_every_kind_of_run_makes_a_page_without_errors(
         "phones, 224x224, ssh://pi": True,
         "phones, 224x224, adb:1": True,
         "many, 224x224, local": True,
+        "surveyed, 224x224, local": True,
         "efficientnet_lite0, 224x224, local": False,
     }
     said = words(page)
@@ -244,7 +252,56 @@ def test_every_kind_of_run_makes_a_page_without_errors(
     assert said.count("Emulated device: its times mean nothing.") == 1
     assert said.count("No attack was run") == 1
     assert "Latency, median, emulated ms" in json.dumps(page)
-    assert "failures, single, pair and 5 more on" in said
+    assert "failures, single, pair and 6 more on" in said
+
+
+def test_profiled_heads_are_marked_and_drawn_apart_and_the_estimates_are_held_against_what_was_measured(
+    make_rows: MakeRows,
+    make_table: MakeTable,
+    profiled: Profiled,
+    estimates: Estimates,
+    tmp_path: Path,
+    browser: Browser,
+) -> None:
+    rows = make_rows(splits=12)
+    rows[5:9] = [profiled(row) for row in rows[5:9]]
+    summary = make_table(rows)
+    page = rendered(tmp_path, summary, estimates=estimates())
+    assert browser.console(page) == []
+    said = browser.ask(
+        page,
+        """
+        const chart = document.getElementById("e1-chart"), estimate = document.getElementById("estimate-chart");
+        const drag = chart.querySelector(".nsewdrag").getBoundingClientRect();
+        const at = { clientX: drag.left + drag.width * 6.6 / 12, clientY: drag.top + 40, bubbles: true, view: window };
+        chart.querySelector(".nsewdrag").dispatchEvent(new MouseEvent("mousemove", at));
+        await new Promise((done) => setTimeout(done, 300));
+        const bars = [...chart.querySelectorAll(".errorbar path")];
+        return {
+          intervals: bars.length, dashes: bars.map((bar) => getComputedStyle(bar).strokeDasharray),
+          hover: [...chart.querySelectorAll(".hoverlayer text")].map((text) => text.textContent).join(" "),
+          points: estimate.querySelectorAll(".points path").length,
+          estimated: estimate.querySelectorAll(".errorbar path").length,
+          head: [...document.querySelectorAll("table.sortable tbody tr")].map((row) => row.innerText.includes("≈")),
+        };
+        """,
+    )
+    assert said["intervals"] == 4
+    assert set(said["dashes"]) == {"4px, 2.5px"}
+    assert "head ≈" in said["hover"]
+    assert (said["points"], said["estimated"]) == (6, 6)
+    assert said["head"] == [5 <= place < 9 for place in range(12)]
+    text = words(page)
+    assert "head (profiled, 95 % interval)" in text
+    assert "4 of 11 profiled (≈)" in text
+    assert "with 4 head times profiled" in text
+    assert "efficientnet_lite0, fp32, local, 1 thread: 5.0 % (median; 95th percentile 5 %; 100 % inside" in text
+
+
+def test_without_a_survey_nothing_is_said_of_one(page: str) -> None:
+    assert 'id="estimate"' not in page
+    assert "head times profiled" not in words(page)
+    assert "head (profiled" not in words(page)
 
 
 def test_a_run_without_rows_says_so(make_table: MakeTable, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report.remarks import footnotes
-from analysis.report.rows import Row, experiments, printable, ranges, shortened
+from analysis.report.remarks import footnotes, remarks
+from analysis.report.rows import Row, experiments, head_time, printable, ranges, shortened
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]
@@ -75,7 +75,29 @@ def test_rows_with_the_same_trouble_share_a_footnote(make_rows: MakeRows) -> Non
     rows = make_rows(splits=6)
     rows[2]["delegated_share"] = 0.5
     rows[3] |= {"delegated_share": 0.1, "unstable": True}
-    rows[4] |= {"verified": False, "throttled": True, "converged": False, "head_source": "estimated"}
+    rows[4] |= {"verified": False, "throttled": True, "converged": False, "head_source": "profiled"}
     marks = footnotes(Row(row) for row in rows)
     assert list(marks.values()) == list("abcdef")
     assert [sentence.split()[0] for sentence in marks] == ["xnnpack", "unstable:", "the", "head", "the", "the"]
+
+
+def test_a_profiled_head_time_is_remarked_upon_with_what_to_do_even_where_the_row_is_not_ok(
+    make_rows: MakeRows, profiled: Callable[..., dict[str, Any]]
+) -> None:
+    row = profiled(make_rows(splits=3)[1])
+    unattacked = row | {"status": "skipped", "reason": "not attacked yet: bench run --resume"}
+    assert remarks(Row(row)) == ["head time profiled, not measured yet: bench run --resume"]
+    assert remarks(Row(unattacked)) == [
+        "skipped: not attacked yet: bench run --resume",
+        "head time profiled, not measured",
+    ]
+
+
+def test_a_time_with_a_profiled_head_in_it_is_never_written_without_its_mark(
+    make_rows: MakeRows, profiled: Callable[..., dict[str, Any]]
+) -> None:
+    measured = make_rows(splits=3)[1] | {"head_p50_ms": 0.456, "end_to_end_p50_ms": 7.0}
+    row = Row(profiled(measured))
+    assert (head_time(row), head_time(row, "end_to_end_p50_ms")) == ("≈0.46", "≈7.00")
+    assert head_time(Row(measured)) == "0.46"
+    assert head_time(Row(row.values | {"head_p50_ms": None})) == ""

@@ -11,17 +11,19 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from analysis.estimate import Accuracy
 from analysis.report.table import WIDTH, summary_tables, to_csv
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]
 MakeTable = Callable[[Rows], pd.DataFrame]
 Failed = Callable[..., dict[str, Any]]
+Profiled = Callable[..., dict[str, Any]]
 
 
-def printed(summary: pd.DataFrame, *notices: str, width: int = 160) -> str:
+def printed(summary: pd.DataFrame, *notices: str, width: int = 160, accuracy: Accuracy | None = None) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(summary_tables(summary, notices=notices), width=min(width, WIDTH))
+    console.print(summary_tables(summary, notices=notices, accuracy=accuracy), width=min(width, WIDTH))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -56,6 +58,30 @@ def test_a_row_shows_what_was_measured(make_rows: MakeRows, make_table: MakeTabl
                 "ssim": 0.5}  # fmt: skip
     line = next(line for line in printed(make_table(rows)).splitlines() if line.lstrip().startswith("1 "))
     assert line.split()[2:] == ["1.50", "±0.15", "12.3", "0.25", "9.00", "21.5", "30.0", "0.50"]
+
+
+def test_a_profiled_time_has_its_mark_its_interval_and_a_footnote_that_says_what_to_do(
+    make_rows: MakeRows, make_table: MakeTable, profiled: Profiled
+) -> None:
+    rows = make_rows(splits=4)
+    rows[2] = profiled(rows[2] | {"head_p50_ms": 0.5, "end_to_end_p50_ms": 9.0})
+    text = printed(make_table(rows))
+    lines = {line.split()[0]: line for line in text.splitlines() if line.split()[:1] != []}
+    assert lines["2"].split()[2:4] == ["≈0.50", "±0.05"]
+    assert "≈9.00" in lines["2"]
+    assert lines["2"].endswith(" a")
+    assert text.count("≈") == 2
+    assert "a  head time profiled, not measured yet: bench run --resume (split 2)" in text
+
+
+def test_the_estimates_accuracy_is_one_line_under_the_tables(make_rows: MakeRows, make_table: MakeTable) -> None:
+    summary = make_table(make_rows(splits=3))
+    said = " ".join(printed(summary, accuracy=Accuracy(29, 0.031, 0.09, 0.96)).split())
+    assert said.endswith(
+        "Estimate: the survey's profile gave head times to within 3.1 % (median; 95th percentile 9 %; 96 % inside their"
+        " intervals) of those measured, 29 heads."
+    )
+    assert "Estimate" not in printed(summary)
 
 
 def test_failed_and_skipped_rows_say_why_once_for_all_with_the_same_reason(

@@ -15,7 +15,7 @@ from rich.console import Console
 from analysis.report.html import render_html
 from analysis.report.table import summary_tables
 from analysis.report.timer import Timer, timers
-from harness.results.schema import LEAKAGE, RoundRecord
+from harness.results.schema import ESTIMATES, LEAKAGE, RoundRecord
 from harness.results.store import RunStore
 
 MakeRows = Callable[..., list[dict[str, Any]]]
@@ -73,7 +73,8 @@ def test_the_terminal_has_one_line_for_each_device(make_rows: MakeRows, make_tab
 def test_the_page_states_each_beside_its_own_device(make_rows: MakeRows, make_table: MakeTable, tmp_path: Path) -> None:
     summary = make_table(make_rows(splits=3) + make_rows(splits=3, device="ssh://pi"))
     leakage = pd.DataFrame(columns=[column.name for column in LEAKAGE])
-    page = render_html(tmp_path, summary, leakage=leakage, environment={}, timers=[PI])
+    estimates = pd.DataFrame(columns=[column.name for column in ESTIMATES])
+    page = render_html(tmp_path, summary, leakage=leakage, estimates=estimates, environment={}, timers=[PI])
     before, _, section = page.partition('<section id="e2"')
     assert "steps of 52 ns" in section
     assert "the harness adds at most 1,200 ns to a sample (0.010% of the median head)" in section

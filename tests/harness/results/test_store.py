@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from device_runner.runner import Output, RunnerReport, Shipment, Verification
+from device_runner.survey import Profile, SurveyOutput, SurveyReport, SurveyShipment
 from harness.errors import ResultsError
 from harness.results.schema import (
     LEAKAGE,
@@ -25,6 +26,7 @@ from harness.results.schema import (
     RoundRecord,
     RunConfig,
     RunFile,
+    SurveyRecord,
     arrow_schema,
 )
 from harness.results.store import RunStore, find_run, safe_name, write_whole
@@ -52,9 +54,10 @@ FILE = RunFile(
     devices=(DeviceEntry(address="local", label="local", link="loopback"),),
     cells=(),
 )
+VERIFIED = Verification(max_abs_err=1e-6, cosine=1.0, passed=True)
 REPORT = RunnerReport(
     load_ns=5,
-    verification=Verification(max_abs_err=1e-6, cosine=1.0, passed=True),
+    verification=VERIFIED,
     output=Output(dtype="F32", shape=(1, 8)),
     warmup_ns=[30],
     head_ns=[10, 11],
@@ -107,6 +110,55 @@ def test_tables_hold_every_sample_once_in_the_schema(store: RunStore) -> None:
     leakage = pq.read_table(store.folder / "leakage.parquet")
     assert leakage.schema.names == [c.name for c in LEAKAGE]
     assert leakage.to_pandas()["psnr_db"].tolist() == [20.0, 30.0]
+
+
+def surveyed(*operators: str) -> SurveyRecord:
+    """A survey of two splits: the first after one convolution and its transpose, the last after both products."""
+    shipment = SurveyShipment(picture=1, transfer_ns=2, tail_ns=3, wire_bytes=100)
+    output = SurveyOutput(dtype="F32", shape=(1, 2), verification=VERIFIED, shipments=[shipment])
+    report = SurveyReport(
+        load_ns=1,
+        outputs=[output, output],
+        run_ns=[9],
+        profile=Profile(operators=list(operators), times_ns=[[10, 1, 30], [20, 3, 40]]),
+        profile_reason=None,
+        peak_rss_bytes=1,
+        threads=1,
+        affinity=None,
+        timer_resolution_ns=1,
+        overhead_ns=1,
+    )
+    return SurveyRecord(
+        survey="s",
+        round=1,
+        status="ok",
+        cells=("c0", "c1"),
+        before=({"product": 1}, {"product": 2}),
+        planar=(True, False),
+        report=report,
+    )
+
+
+def test_every_shipment_and_every_profiled_iteration_of_a_survey_is_a_sample(store: RunStore) -> None:
+    store.keep_survey(surveyed("Convolution #1", "Transpose #1", "Fully Connected #1"))
+    samples = store.table("samples").to_pandas()
+    assert samples["round"].tolist() == [1] * 6
+    shipped, profile = samples[samples["loop"] == "survey"], samples[samples["loop"] == "profile"]
+    for column, values in {"picture": "001-cup", "transfer_ns": 2, "tail_ns": 3, "wire_bytes": 100}.items():
+        assert shipped[column].tolist() == [values] * 2
+        assert profile[column].isna().all()
+    assert shipped["head_ns"].isna().all()
+    assert samples["end_to_end_ns"].isna().all()
+    found = {cell: rows["head_ns"].tolist() for cell, rows in profile.groupby("cell")}
+    assert found == {"c0": [11, 23], "c1": [40, 60]}
+    assert not samples.duplicated(["cell", "round", "loop", "iteration"]).any()
+
+
+def test_a_profile_that_cannot_be_read_leaves_the_shipments(store: RunStore) -> None:
+    unreadable = surveyed("Clamp", "Clamp", "Clamp")
+    store.keep_survey(unreadable)
+    store.keep_survey(unreadable.model_copy(update={"round": 2, "status": "failed", "report": None}))
+    assert set(store.table("samples").to_pandas()["loop"]) == {"survey"}
 
 
 def test_compacting_twice_doubles_nothing(store: RunStore) -> None:

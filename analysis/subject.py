@@ -1,0 +1,46 @@
+"""A network of the run, with all that is made from it once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from harness.errors import ExportError
+from harness.export import Precision
+from harness.models import Model
+from harness.pictures import Pictures
+from harness.quantize import CALIBRATION_PICTURES, QuantizedNetwork
+from harness.splits import Cut, CuttableGraph, Network, SplitPoint
+
+
+@dataclass(eq=False)
+class Subject:
+    """One network of the run, with all that is made from it once."""
+
+    network: Network
+    points: tuple[SplitPoint, ...]
+    pictures: Pictures
+
+    @property
+    def model(self) -> Model:
+        """The network's model."""
+        return self.network.model
+
+    @cached_property
+    def quantized(self) -> QuantizedNetwork:
+        """The int8 twin, made when first needed."""
+        return QuantizedNetwork(self.network, self.pictures.train.as_float()[:CALIBRATION_PICTURES])
+
+    def graph(self, precision: str) -> CuttableGraph:
+        """The graph that heads of this precision are cut from."""
+        return self.quantized if precision == "int8" else self.network
+
+    def cut(self, point: SplitPoint, precision: str) -> Cut | ExportError:
+        """Where this precision is cut at `point`, or why it cannot be."""
+        try:
+            return self.graph(precision).cut(point)
+        except ExportError as exc:
+            return exc
+
+
+Experiment = tuple[Subject, Precision]

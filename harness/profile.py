@@ -1,0 +1,166 @@
+"""Which operators of a profiled survey program had run at each of its outputs, and how long they took."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import fx
+
+from device_runner.survey import Profile
+from harness.splits import ancestors, op_name
+from harness.stats import Array
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of operator that is recognised on both sides.
+
+    Attributes:
+        nodes: operations of the exported graph, and how many operators each becomes.
+        operators: how their names begin in the profile.
+    """
+
+    nodes: Mapping[str, int]
+    operators: tuple[str, ...]
+
+
+# The backend fuses, renames and reorders; these survive one for one. Batch norm that no convolution took in becomes a
+# depthwise convolution. A kind whose two totals differ in some network is not used there.
+_KINDS: Mapping[str, _Kind] = {
+    "product": _Kind(
+        dict.fromkeys(("conv1d", "conv2d", "conv_transpose2d", "linear", "addmm", "mm", "batch_norm"), 1),
+        ("Convolution", "Deconvolution", "Fully Connected", "native_call_convolution", "native_call_addmm"),
+    ),
+    "batch product": _Kind({"matmul": 1, "bmm": 1, "scaled_dot_product_attention": 2}, ("Batch Matrix Multiply",)),
+    "softmax": _Kind({"softmax": 1, "scaled_dot_product_attention": 1}, ("Softmax",)),
+    "norm": _Kind({"layer_norm": 1}, ("native_call_native_layer_norm",)),
+    "add": _Kind({"add": 1, "add_": 1}, ("Add (ND)",)),
+    "subtract": _Kind({"sub": 1}, ("Subtract (ND)",)),
+    "multiply": _Kind({"mul": 1}, ("Multiply (ND)",)),
+    "pool": _Kind(
+        dict.fromkeys(("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean"), 1),
+        (
+            "Max Pooling",
+            "Average Pooling",
+            "Global Average Pooling",
+            "Mean (ND)",
+            "native_call_mean",
+            "native_call_avg",
+        ),
+    ),
+    "gelu": _Kind({"gelu": 1}, ("GELU",)),
+    "concatenate": _Kind({"cat": 1}, ("Concatenate", "native_call_cat")),
+}
+_ANCHOR_KIND = "product"  # without it nothing can be told
+_TRANSPOSE = "Transpose"
+
+
+def operators_before(graph: fx.GraphModule) -> tuple[dict[str, int], ...]:
+    """Kinds of operators, and how many of each, that every output of a graph needs, in the order of the outputs."""
+    ends = graph.graph.output_node().args[0]
+    counts = []
+    for end in ends if isinstance(ends, tuple | list) else (ends,):
+        assert isinstance(end, fx.Node)  # noqa: S101 - a head's output is a tensor
+        found: Counter[str] = Counter()
+        for node in ancestors([end]):
+            if node.op != "call_function" or getattr(node.target, "__name__", "") == "getitem":
+                continue
+            for name, kind in _KINDS.items():
+                found[name] += kind.nodes.get(op_name(node), 0)
+        counts.append({name: count for name, count in found.items() if count})
+    return tuple(counts)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an output lies among the operators of a profile.
+
+    Attributes:
+        end: so many operators had run; those that only bring other outputs into row-major order are among them.
+        transpose: the operator that brings this one into row-major order, as it would in its own head.
+    """
+
+    end: int
+    transpose: int | None
+
+
+def find_places(
+    operators: Sequence[str], before: Sequence[Mapping[str, int]], planar: Sequence[bool]
+) -> tuple[Place, ...] | None:
+    """Find each output among the operators by counting what must have run before it.
+
+    Args:
+        operators: names, in the order in which they ran.
+        before: of each output, from `operators_before`; the last one needs all that the program does.
+        planar: whether each output is a map (4 dimensions), which XNNPACK computes with its channels last and must
+            transpose.
+
+    Returns:
+        None where the operators cannot be told apart.
+    """
+    where = {name: list(_numbers(operators, kind)) for name, kind in _KINDS.items()}
+    usable = [name for name, found in where.items() if found and len(found) == before[-1].get(name, 0)]
+    if _ANCHOR_KIND not in usable:
+        return None
+    spans = []
+    for counts in before:
+        last = max((where[name][counts[name] - 1] for name in usable if counts.get(name)), default=-1)
+        following = [where[name][counts.get(name, 0)] for name in usable if counts.get(name, 0) < len(where[name])]
+        spans.append((last, min(following, default=len(operators))))
+    return tuple(_between(operators, spans, planar))
+
+
+def _numbers(operators: Sequence[str], kind: _Kind) -> Iterator[int]:
+    return (i for i, name in enumerate(operators) if name.startswith(kind.operators))
+
+
+def _between(operators: Sequence[str], spans: Sequence[tuple[int, int]], planar: Sequence[bool]) -> Iterator[Place]:
+    """Outputs that no recognised operator lies between take the transposes there in their own order."""
+    taken: Counter[int] = Counter()
+    for (last, following), is_planar in zip(spans, planar, strict=True):
+        sharing = sum(p for (other, _), p in zip(spans, planar, strict=True) if other == last)
+        transposes = [i for i in range(last + 1, following) if operators[i].startswith(_TRANSPOSE)]
+        if is_planar and len(transposes) >= sharing:
+            own = transposes[taken[last]]
+            taken[last] += 1
+            yield Place(own, own)
+        else:
+            yield Place(last + 1, None)
+
+
+@dataclass(frozen=True)
+class ProfiledTimes:
+    """What the profile of a survey program says of each output's own head.
+
+    Args:
+        times_ns: iterations x operators.
+        places: of each output.
+    """
+
+    times_ns: Array
+    places: tuple[Place, ...]
+    _kept: Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        kept = self.times_ns.copy()
+        kept[:, [place.transpose for place in self.places if place.transpose is not None]] = 0.0
+        object.__setattr__(self, "_kept", kept)
+
+    def head_ns(self, output: int) -> Array:
+        """One time per iteration: all operators up to the output, without the transposes of the others."""
+        place = self.places[output]
+        own = 0.0 if place.transpose is None else self.times_ns[:, place.transpose]
+        return np.asarray(self._kept[:, : place.end].sum(axis=1) + own, dtype=np.float64)
+
+
+def profiled_times(
+    profile: Profile | None, before: Sequence[Mapping[str, int]], planar: Sequence[bool]
+) -> ProfiledTimes | None:
+    """The times of every output's head; None without a profile, or where its operators cannot be told apart."""
+    if profile is None or not profile.times_ns:
+        return None
+    places = find_places(profile.operators, before, planar)
+    return ProfiledTimes(np.asarray(profile.times_ns, dtype=np.float64), places) if places else None

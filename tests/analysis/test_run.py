@@ -1,0 +1,191 @@
+"""What a run says of heads that were surveyed: estimates that are marked, and how good these were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.estimate import Accuracy
+from analysis.run import Run
+from device_runner.runner import Output, RunnerReport, Verification
+from device_runner.survey import Profile, SurveyOutput, SurveyReport, SurveyShipment
+from harness.results.schema import ESTIMATES, Cell, DeviceEntry, RoundRecord, RunConfig, RunFile, SurveyRecord
+from harness.results.store import RunStore
+
+VERIFIED = Verification(max_abs_err=0.0, cosine=1.0, passed=True)
+SPLITS = 4
+# One operator a split: up to each, the profile has 100 us, 200 us, 400 us, 800 us.
+OPERATOR_NS = [100_000, 100_000, 200_000, 400_000]
+ANCHORS = {1: 110_000, 4: 880_000}  # both a tenth above their profiled time
+
+
+def cell(index: int) -> Cell:
+    return Cell(
+        hash=f"c{index}",
+        model="tiny",
+        weights="random, seed 0",
+        weights_sha256="00",
+        trained=False,
+        input_size=(8, 8),
+        split_index=index,
+        split=f"layer{index}",
+        op="conv2d",
+        activation_shape=(1, 2),
+        device="local",
+        backend="xnnpack",
+        precision="fp32",
+        codec="fp32",
+        threads=1,
+        affinity="all",
+        link="loopback",
+        head_params=1,
+        head_macs=index,
+        activation_bytes=8,
+    )
+
+
+def surveyed() -> SurveyRecord:
+    shipment = SurveyShipment(picture=0, transfer_ns=2_000_000, tail_ns=3_000_000, wire_bytes=100)
+    output = SurveyOutput(dtype="F32", shape=(1, 2), verification=VERIFIED, shipments=[shipment])
+    operators = [f"Convolution (NHWC, F32) #{i}" for i in range(SPLITS)]
+    report = SurveyReport(
+        load_ns=1,
+        outputs=[output] * SPLITS,
+        run_ns=[9],
+        profile=Profile(operators=operators, times_ns=[OPERATOR_NS]),
+        profile_reason=None,
+        peak_rss_bytes=1,
+        threads=1,
+        affinity=None,
+        timer_resolution_ns=1,
+        overhead_ns=1,
+    )
+    return SurveyRecord(
+        survey="s",
+        round=0,
+        status="ok",
+        cells=tuple(f"c{i}" for i in range(1, SPLITS + 1)),
+        before=tuple({"product": i} for i in range(1, SPLITS + 1)),
+        planar=(False,) * SPLITS,
+        report=report,
+    )
+
+
+def measured(index: int, head_ns: int, *, anchor: bool) -> RoundRecord:
+    report = RunnerReport(
+        load_ns=1,
+        verification=VERIFIED,
+        output=Output(dtype="F32", shape=(1, 2)),
+        warmup_ns=[],
+        head_ns=[head_ns],
+        shipments=[],
+        peak_rss_bytes=1,
+        threads=1,
+    )
+    return RoundRecord(cell=f"c{index}", round=0, status="ok", report=report, anchor=anchor)
+
+
+def make_run(folder: Path, heads: Mapping[int, int], *, surveys: Sequence[SurveyRecord] = (), **config: object) -> Run:
+    """A run of one round; heads: split -> its measured time, beside those of the anchors."""
+    asked = {"models": ("tiny",), "split": "all", "devices": ("local",), "precisions": ("fp32",), "rounds": 1}
+    rest = {"input_size": None, "attacks": (), "pictures": "builtin", "weights": "random", "seed": 0}
+    file = RunFile(
+        run_id="run",
+        created="2026-01-01T00:00:00+00:00",
+        config=RunConfig.model_validate(asked | rest | config),
+        environment={},
+        pictures="one",
+        pictures_sha256="00",
+        held_out=("000-cat",),
+        held_out_sources=("cat",),
+        notices=(),
+        devices=(DeviceEntry(address="local", label="local", link="loopback"),),
+        cells=tuple(cell(i) for i in range(1, SPLITS + 1)),
+    )
+    store = RunStore.create(folder / "run", file)
+    for record in surveys:
+        store.keep_survey(record)
+    for index, head_ns in {**ANCHORS, **heads}.items():
+        store.keep_round(measured(index, head_ns, anchor=index in ANCHORS))
+    return Run(store)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({}, "not measured yet: bench run --resume"),
+        ({"survey": "only"}, "not measured: only a survey was asked for"),
+        ({"split": "finest"}, "not measured: of finest, only the heads of all are"),
+    ],
+)
+def test_a_profiled_row_says_so_has_an_interval_and_what_to_do(
+    tmp_path: Path, config: dict[str, object], reason: str
+) -> None:
+    table = make_run(tmp_path, {}, surveys=[surveyed()], **config).summary().set_index("split_index")
+    assert table["head_source"].tolist() == ["measured", "profiled", "profiled", "measured"]
+    assert table["reason"].tolist()[1:3] == [reason] * 2
+    assert table["reason"].isna().tolist() == [True, False, False, True]
+    row = table.loc[2]
+    assert row["status"] == "ok"
+    assert row["head_p50_ms"] == pytest.approx(0.22)
+    assert row["head_ci95_low_ms"] < 0.22 < row["head_ci95_high_ms"]
+    assert row["end_to_end_p50_ms"] == pytest.approx(0.22 + 2 + 3)
+
+
+def test_a_measured_head_replaces_its_estimate(tmp_path: Path) -> None:
+    table = make_run(tmp_path, {2: 300_000}, surveys=[surveyed()]).summary().set_index("split_index")
+    assert table.loc[2, "head_source"] == "measured"
+    assert table.loc[2, "head_p50_ms"] == pytest.approx(0.3)
+
+
+def test_a_head_is_held_against_its_estimate_from_the_anchors_alone(tmp_path: Path) -> None:
+    found = make_run(tmp_path, {2: 200_000, 3: 440_000}, surveys=[surveyed()]).estimates().set_index("split_index")
+    assert found["anchor"].tolist() == [True, False, False, True]
+    assert found.loc[2, "profiled_ms"] == pytest.approx(0.22)
+    assert found.loc[2, "measured_ms"] == pytest.approx(0.2)
+    assert found.loc[2, "error"] == pytest.approx(0.1)
+    assert found.loc[3, "error"] == pytest.approx(0.0)  # though split 2, measured, would say otherwise
+    assert (found["low_ms"] < found["profiled_ms"]).all()
+    assert (found["profiled_ms"] < found["high_ms"]).all()
+
+
+def test_an_anchor_is_held_against_an_estimate_from_the_others(tmp_path: Path) -> None:
+    run = make_run(tmp_path, {1: 100_000, 4: 880_000}, surveys=[surveyed()])
+    found = run.estimates().set_index("split_index")
+    assert found.index.tolist() == [1, 4]
+    assert found["anchor"].all()
+    assert found.loc[1, "profiled_ms"] == pytest.approx(0.11)
+    assert found.loc[4, "profiled_ms"] == pytest.approx(0.8)
+    assert Accuracy.of(found) is None
+
+
+@pytest.mark.parametrize("surveys", [[], [surveyed().model_copy(update={"status": "failed", "report": None})]])
+def test_without_a_survey_there_are_no_estimates(tmp_path: Path, surveys: list[SurveyRecord]) -> None:
+    found = make_run(tmp_path, {2: 200_000}, surveys=surveys).estimates()
+    assert found.empty
+    assert list(found.columns) == [column.name for column in ESTIMATES]
+    assert Accuracy.of(found) is None
+
+
+def test_accuracy_counts_no_anchor() -> None:
+    table = pd.DataFrame(
+        {
+            "anchor": [True, False, False, False],
+            "error": [9.0, -0.02, 0.04, 0.06],
+            "low_ms": [0.0, 0.9, 0.9, 0.9],
+            "high_ms": [0.1, 1.1, 1.1, 1.1],
+            "measured_ms": [5.0, 1.0, 1.1, 1.2],
+        }
+    ).astype({"anchor": "boolean"})
+    found = Accuracy.of(table)
+    assert found is not None
+    assert found.heads == 3
+    assert found.median_error == pytest.approx(0.04)
+    assert found.p95_error == pytest.approx(0.058)
+    assert found.inside == pytest.approx(2 / 3)
+    assert str(found).endswith(
+        "within 4.0 % (median; 95th percentile 6 %; 67 % inside their intervals) of those measured, 3 heads"
+    )
