@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -71,7 +72,10 @@ def test_a_truncated_program_is_refused_before_anything_is_timed(bench: Bench) -
     program.write_bytes(program.read_bytes()[:-100])
     done = bench("run", TINY, *SMALL, "--split", "2")
     assert_one_line(done, "head.pte", "delete")
-    assert not (bench.folder / "runs").exists()
+    assert not list(bench.only_run.glob("journal/*/*"))
+    shutil.rmtree(program.parent)  # as it was told
+    assert bench("run", "--resume").returncode == 0
+    assert set(load_run(bench.only_run).summary()["status"]) == {"ok"}
 
 
 def test_a_head_that_computes_something_else_gets_no_latency(bench: Bench) -> None:
