@@ -104,7 +104,7 @@ def test_finest_surveys_everything_and_measures_where_a_head_can_end(bench: Benc
     assert table["psnr_db"].notna().all()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_killed_at_any_moment_it_goes_on_and_doubles_nothing(bench: Bench, seed: int) -> None:
     rng = random.Random(seed)
     finished = ("journal/surveys", "journal/rounds", "journal/leakage")
