@@ -28,7 +28,7 @@ def finished_files(run: Path) -> dict[Path, tuple[int, bytes]]:
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_kill_and_resume_finishes_without_repeating_or_losing(bench: Bench, seed: int) -> None:
     rng = random.Random(seed)
     process = bench.start(*ASKED)

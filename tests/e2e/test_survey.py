@@ -18,6 +18,7 @@ from tests.e2e.command import DEEPER, Bench
 
 ASKED = ("run", DEEPER, "--input-size", "32", "--iterations", "2", "--warmup", "1")
 BOTH = (*ASKED, "--precision", "fp32,int8")
+QUICK = (*ASKED, "--attack", "tiny_attack:MeanPicture")
 
 
 def summary(bench: Bench) -> pd.DataFrame:
@@ -86,7 +87,7 @@ def test_a_resumed_survey_measures_nothing_more(surveyed: Bench) -> None:
 
 
 def test_a_run_shows_its_survey_and_then_replaces_every_estimate(bench: Bench) -> None:
-    done = bench(*ASKED)
+    done = bench(*QUICK)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report.html") == 2
     table = summary(bench)
@@ -96,7 +97,7 @@ def test_a_run_shows_its_survey_and_then_replaces_every_estimate(bench: Bench) -
 
 
 def test_finest_surveys_everything_and_measures_where_a_head_can_end(bench: Bench) -> None:
-    done = bench(*ASKED, "--split", "finest")
+    done = bench(*QUICK, "--split", "finest")
     assert done.returncode == 0, done.stderr
     table = summary(bench)
     assert set(table["status"]) == {"ok"}, table[["split", "status", "reason"]]
@@ -109,7 +110,7 @@ def test_killed_at_any_moment_it_goes_on_and_doubles_nothing(bench: Bench, seed:
     rng = random.Random(seed)
     finished = ("journal/surveys", "journal/rounds", "journal/leakage")
     killed = 0
-    process = bench.start(*ASKED)
+    process = bench.start(*QUICK)
     for wanted in sorted(rng.sample(range(1, 55), 3)):
         deadline = time.monotonic() + 120
         while process.poll() is None and _count(bench.folder, finished) < wanted:
