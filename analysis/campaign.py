@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,7 +156,9 @@ class _Campaign:
 
     def _measure(self, wanted: Mapping[Experiment, Sequence[Wanted]], *, anchor: bool = False) -> None:
         """Export what is not finished, and measure it: on this machine first and alone, then one queue a device."""
-        made = self.job.export({e: [w for w in ones if self._is_missing(e, w)] for e, ones in wanted.items()})
+        done = {*self.store.rounds(), *self.store.surveys()}
+        missing = {e: [w for w in ones if self._is_missing(e, w, done)] for e, ones in wanted.items()}
+        made = self.job.export(missing)
         if not made:
             return
         self._keep_facts(made)
@@ -171,8 +173,8 @@ class _Campaign:
                 with ThreadPoolExecutor(len(others)) as pool:
                     list(pool.map(lambda one: self._run_queue(*one), others))
 
-    def _is_missing(self, experiment: Experiment, wanted: Wanted) -> bool:
-        done, labels = {*self.store.rounds(), *self.store.surveys()}, {ready.entry.label for ready in self.devices}
+    def _is_missing(self, experiment: Experiment, wanted: Wanted, done: Container[tuple[str, int]]) -> bool:
+        labels = {ready.entry.label for ready in self.devices}
         return any(
             (name, round_) not in done
             for name, cells in pieces(self.store, experiment, wanted).items()

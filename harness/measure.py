@@ -32,7 +32,6 @@ from harness.verification import (
     host_job,
     host_reference,
     host_survey_job,
-    host_survey_reference,
 )
 
 _DTYPES = {"uint8": "uint8", "int8": "int8", "fp32": "float32"}
@@ -262,7 +261,7 @@ class _Bench:
         config, job = self.store.file.config, host_survey_job(work.survey)
         if self.device.target != "host":
             tolerances = tuple(device_tolerance(output) for output in work.survey.manifest.outputs)
-            reference = str(host_survey_reference(work.survey))
+            reference = str(host_reference(work.survey))
             job = replace(job, reference=reference, max_abs_err=tolerances, min_cosine=())
         ships = round_ == 0  # the later rounds are for the profile alone
         return replace(

@@ -28,18 +28,23 @@ def host_job(head: Head) -> Job:
     )
 
 
-def host_reference(head: Head) -> Path:
-    """What this machine's runner makes of the reference picture, verified against PyTorch; kept beside the head.
+def host_reference(program: Head | Survey) -> Path:
+    """What this machine's runner makes of the reference picture, verified against PyTorch; kept beside the program.
 
     Raises:
-        UnverifiedError: this machine's runner itself gives something else than PyTorch.
+        UnverifiedError, UnverifiedSurveyError: this machine's runner itself gives something else than PyTorch.
     """
-    assert head.folder is not None  # noqa: S101 - split 0 has no program to verify
+    assert program.folder is not None  # noqa: S101 - split 0 has no program to verify
     bundle: Bundle = build_bundle("host")
-    path = head.folder / f"host-{bundle.sha256[:16]}.safetensors"
+    path = program.folder / f"host-{bundle.sha256[:16]}.safetensors"
     if not path.is_file():
         host = Local("local")
-        run_head(host, host.deploy(bundle), replace(host_job(head), write_output=str(path)), timeout_s=PROGRAM_LIMIT_S)
+        runner = host.deploy(bundle)
+        if isinstance(program, Survey):
+            survey = replace(host_survey_job(program), write_output=str(path))
+            run_survey(host, runner, survey, timeout_s=PROGRAM_LIMIT_S)
+        else:
+            run_head(host, runner, replace(host_job(program), write_output=str(path)), timeout_s=PROGRAM_LIMIT_S)
     return path
 
 
@@ -58,18 +63,3 @@ def host_survey_job(survey: Survey) -> SurveyJob:
         min_cosine=tuple(output.tolerance_cosine for output in outputs),
         zero_points=tuple(output.zero_point for output in outputs),
     )
-
-
-def host_survey_reference(survey: Survey) -> Path:
-    """Like `host_reference`, of every output of a survey program.
-
-    Raises:
-        RunnerError: this machine's runner itself gives something else than PyTorch.
-    """
-    bundle: Bundle = build_bundle("host")
-    path = survey.folder / f"host-{bundle.sha256[:16]}.safetensors"
-    if not path.is_file():
-        host = Local("local")
-        job = replace(host_survey_job(survey), write_output=str(path))
-        run_survey(host, host.deploy(bundle), job, timeout_s=PROGRAM_LIMIT_S)
-    return path

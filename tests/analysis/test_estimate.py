@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from analysis.estimate import LEAST_UNCERTAINTY, NO_PLACES, RESOLUTION_NS, estimate_head, surveyed_cells, widest_gap
-from device_runner.runner import Verification
-from device_runner.survey import Profile, SurveyOutput, SurveyReport, SurveyShipment
+from device_runner.survey import SurveyShipment
 from harness.results.schema import SurveyRecord
+from tests.parts.surveys import VERIFIED, survey_report
 
-VERIFIED = Verification(max_abs_err=0.0, cosine=1.0, passed=True)
 OPERATORS = ["Convolution (NHWC, F32) #1", "Transpose (ND, X32) #1", "Fully Connected (NC, F32) GEMM #1"]
 
 
@@ -18,19 +17,7 @@ def record(
     round_: int = 0, *, times: list[list[int]] | None = None, operators: list[str] = OPERATORS, ships: bool = False
 ) -> SurveyRecord:
     shipments = [SurveyShipment(picture=0, transfer_ns=5, tail_ns=6, wire_bytes=7)] if ships else []
-    output = SurveyOutput(dtype="F32", shape=(1, 2), verification=VERIFIED, shipments=shipments)
-    report = SurveyReport(
-        load_ns=1,
-        outputs=[output, output],
-        run_ns=[9],
-        profile=Profile(operators=operators, times_ns=times) if times else None,
-        profile_reason=None if times else "no event came",
-        peak_rss_bytes=1,
-        threads=1,
-        affinity=None,
-        timer_resolution_ns=1,
-        overhead_ns=1,
-    )
+    report = survey_report(2, operators, times, *shipments)
     return SurveyRecord(
         survey="s",
         round=round_,

@@ -10,12 +10,12 @@ import pytest
 
 from analysis.estimate import Accuracy
 from analysis.run import Run
-from device_runner.runner import Output, RunnerReport, Verification
-from device_runner.survey import Profile, SurveyOutput, SurveyReport, SurveyShipment
+from device_runner.runner import Output, RunnerReport
+from device_runner.survey import SurveyShipment
 from harness.results.schema import ESTIMATES, Cell, DeviceEntry, RoundRecord, RunConfig, RunFile, SurveyRecord
 from harness.results.store import RunStore
+from tests.parts.surveys import VERIFIED, survey_report
 
-VERIFIED = Verification(max_abs_err=0.0, cosine=1.0, passed=True)
 SPLITS = 4
 # One operator a split: up to each, the profile has 100 us, 200 us, 400 us, 800 us.
 OPERATOR_NS = [100_000, 100_000, 200_000, 400_000]
@@ -49,20 +49,8 @@ def cell(index: int) -> Cell:
 
 def surveyed() -> SurveyRecord:
     shipment = SurveyShipment(picture=0, transfer_ns=2_000_000, tail_ns=3_000_000, wire_bytes=100)
-    output = SurveyOutput(dtype="F32", shape=(1, 2), verification=VERIFIED, shipments=[shipment])
     operators = [f"Convolution (NHWC, F32) #{i}" for i in range(SPLITS)]
-    report = SurveyReport(
-        load_ns=1,
-        outputs=[output] * SPLITS,
-        run_ns=[9],
-        profile=Profile(operators=operators, times_ns=[OPERATOR_NS]),
-        profile_reason=None,
-        peak_rss_bytes=1,
-        threads=1,
-        affinity=None,
-        timer_resolution_ns=1,
-        overhead_ns=1,
-    )
+    report = survey_report(SPLITS, operators, [OPERATOR_NS], shipment)
     return SurveyRecord(
         survey="s",
         round=0,

@@ -24,7 +24,7 @@ from harness.export import ExportSettings, Precision, export_heads
 from harness.manifest import Head
 from harness.quantize import QuantizedNetwork
 from harness.splits import CuttableGraph, Network
-from harness.verification import INT8_STEPS, host_job, host_reference
+from harness.verification import device_tolerance, host_job, host_reference
 
 # One network of each family, the side of its pictures, and a split behind what is particular to the family.
 FAMILIES = [
@@ -68,7 +68,7 @@ def export_one(network: Network, split: str, precision: Precision, root: Path) -
 
 def job_on_arm64(head: Head) -> Job:
     """Hold a device to what this machine's runner, verified against PyTorch, makes of the same program."""
-    steps = INT8_STEPS if head.manifest.codec == "int8" else head.manifest.tolerance_abs
+    steps = device_tolerance(head.manifest)
     return replace(
         host_job(head), reference=str(host_reference(head)), max_abs_err=steps, min_cosine=None, iterations=1
     )

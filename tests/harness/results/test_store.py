@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from device_runner.runner import Output, RunnerReport, Shipment, Verification
-from device_runner.survey import Profile, SurveyOutput, SurveyReport, SurveyShipment
+from device_runner.survey import SurveyShipment
 from harness.errors import ResultsError
 from harness.results.schema import (
     LEAKAGE,
@@ -30,6 +30,7 @@ from harness.results.schema import (
     arrow_schema,
 )
 from harness.results.store import RunStore, find_run, safe_name, write_whole
+from tests.parts.surveys import survey_report
 
 FILE = RunFile(
     run_id="run",
@@ -115,19 +116,7 @@ def test_tables_hold_every_sample_once_in_the_schema(store: RunStore) -> None:
 def surveyed(*operators: str) -> SurveyRecord:
     """A survey of two splits: the first after one convolution and its transpose, the last after both products."""
     shipment = SurveyShipment(picture=1, transfer_ns=2, tail_ns=3, wire_bytes=100)
-    output = SurveyOutput(dtype="F32", shape=(1, 2), verification=VERIFIED, shipments=[shipment])
-    report = SurveyReport(
-        load_ns=1,
-        outputs=[output, output],
-        run_ns=[9],
-        profile=Profile(operators=list(operators), times_ns=[[10, 1, 30], [20, 3, 40]]),
-        profile_reason=None,
-        peak_rss_bytes=1,
-        threads=1,
-        affinity=None,
-        timer_resolution_ns=1,
-        overhead_ns=1,
-    )
+    report = survey_report(2, operators, [[10, 1, 30], [20, 3, 40]], shipment)
     return SurveyRecord(
         survey="s",
         round=1,
