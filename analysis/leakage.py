@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import safe_open
-from torch import Tensor, fx
+from torch import Tensor
 
-from analysis.attacks import ATTACKS, Attack, Pairs
+from analysis.attacks import ATTACKS, Attack, Head, Pairs
+from analysis.attacks.matching import distance
 from analysis.metrics import floor_psnr_db, oracle_mean_colour_psnr_db, psnr_db, ssim
 from device_runner.errors import SplitbenchError
 from harness.errors import ResultsError
-from harness.lowering import fold_batch_norm
+from harness.heads import BATCH, TorchHead
 from harness.pictures import Pictures
 from harness.results.schema import Cell, LeakageRecord
 from harness.results.store import RunStore
@@ -29,17 +30,13 @@ from harness.splits import (
     CuttableGraph,
     Network,
     SplitPoint,
-    channels_last,
     dequantize,
-    extract_head,
-    with_any_strides,
 )
 
 # Activations of the receiver's own pictures that are kept per split, and at once.
 SPLIT_BYTES = 100 * 2**20
 GROUP_BYTES = 2500 * 2**20
 FEWEST_PICTURES = 48
-_PASS_BATCH = 16
 # A user's own attack may fail inside torch or numpy: that row says so, the others go on.
 _ATTACK_FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
 
@@ -98,14 +95,14 @@ def collect_pairs(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: 
     own = pictures.train.as_float()
     counts = {p.index: _own_pictures(p, len(own)) for p in points}
     found = {p.index: torch.empty(counts[p.index], *p.activation_shape[1:]) for p in points}
-    for start in range(0, max(counts.values()), _PASS_BATCH):
+    for start in range(0, max(counts.values()), BATCH):
         wanted = [p for p in points if counts[p.index] > start]
-        batch = own[start : start + _PASS_BATCH]
-        if len(batch) < _PASS_BATCH <= len(own):  # keep one batch size: each has a graph of its own
-            batch = torch.cat([batch, own[: _PASS_BATCH - len(batch)]])
+        batch = own[start : start + BATCH]
+        if len(batch) < BATCH <= len(own):  # keep one batch size: each has a graph of its own
+            batch = torch.cat([batch, own[: BATCH - len(batch)]])
         for values in graph.activations(batch, wanted, batch=len(batch)):
             for index, value in values.items():
-                kept = found[index][start : start + _PASS_BATCH]
+                kept = found[index][start : start + BATCH]
                 kept.copy_(value[: len(kept)])
     return {
         index: Pairs(own[: counts[index]], activations, pictures.train.sources[: counts[index]])
@@ -139,14 +136,15 @@ class _Bench:
         self.original = pictures.held_out.as_float()
         self.floor = tuple(floor_psnr_db(pictures.train.as_float(), self.original).tolist())
         self.oracle = tuple(oracle_mean_colour_psnr_db(self.original).tolist())
-        self._quick: dict[int, fx.GraphModule] = {}
+        self._whole = TorchHead(network, network.points[-1])
         self.classes = self._top1(self.original)
 
     def reference(self, targets: Sequence[Target]) -> Iterator[LeakageRecord]:
         """Split 0: the receiver has the picture itself, whatever the attack."""
         for target in targets:
             for name in self.store.file.config.attacks:
-                yield self._keep(name, target, lambda shipped: shipped / 255, train_pictures=0, train_seconds=0.0)
+                own = LeakageRecord(cell=target.cell.hash, attack=name, status="ok", train_seconds=0.0)
+                yield self._keep(own, target, lambda shipped: shipped / 255, None)
 
     def judge(self, name: str, own: Pairs, targets: Sequence[Target]) -> Iterator[LeakageRecord]:
         """Train one attack for one split and judge it on every device's activations."""
@@ -157,44 +155,55 @@ class _Bench:
         if reason is not None:
             yield from (self._failed(name, target, "skipped", reason) for target in targets)
             return
+        head = TorchHead(self.network, targets[0].point)
+        budget_s = self.store.file.config.attack_budget_s
         began = time.perf_counter()
         try:
-            attack.fit(own, budget_s=None)
+            attack.fit(own, head=head, budget_s=budget_s)
         except _ATTACK_FAILURES as exc:
             yield from (self._failed(name, target, "failed", str(exc)) for target in targets)
             return
         seconds = time.perf_counter() - began
         for target in targets:
             try:
-                yield self._keep(name, target, attack.rebuild, train_pictures=len(own), train_seconds=seconds)
+                learned = LeakageRecord(
+                    cell=target.cell.hash,
+                    attack=name,
+                    status="ok",
+                    budget_s=budget_s,
+                    train_pictures=len(own),
+                    train_seconds=seconds,
+                    converged=attack.converged,
+                    progress=tuple((step.seconds, step.psnr_db) for step in attack.progress),
+                )
+                yield self._keep(learned, target, attack.rebuild, head if attack.access == "white-box" else None)
             except ResultsError:
                 raise
             except _ATTACK_FAILURES as exc:
                 yield self._failed(name, target, "failed", str(exc))
 
     def _keep(
-        self,
-        name: str,
-        target: Target,
-        rebuild: Callable[[Tensor], Tensor],
-        *,
-        train_pictures: int,
-        train_seconds: float,
+        self, learned: LeakageRecord, target: Target, rebuild: Callable[[Tensor], Tensor], matched: Head | None
     ) -> LeakageRecord:
-        rebuilt = rebuild(shipped_activations(self.store, target))
-        write_pictures(self.store.reconstruction_folder(target.cell.hash, name), rebuilt, self.pictures.held_out.names)
-        record = LeakageRecord(
-            cell=target.cell.hash,
-            attack=name,
-            status="ok",
-            train_pictures=train_pictures,
-            train_seconds=train_seconds,
-            psnr_db=tuple(psnr_db(self.original, rebuilt).tolist()),
-            ssim=tuple(ssim(self.original, rebuilt).tolist()),
-            floor_psnr_db=self.floor,
-            oracle_psnr_db=self.oracle,
-            agreement=tuple((self._top1(rebuilt) == self.classes).tolist()),
-        )
+        """Judge an attack on what one device shipped.
+
+        Args:
+            learned: what is known of the attack before it is judged.
+            matched: the head whose activations the attack tried to match, if it did.
+        """
+        shipped = shipped_activations(self.store, target)
+        rebuilt = rebuild(shipped)
+        folder = self.store.reconstruction_folder(target.cell.hash, learned.attack)
+        write_pictures(folder, rebuilt, self.pictures.held_out.names)
+        judged = {
+            "psnr_db": tuple(psnr_db(self.original, rebuilt).tolist()),
+            "ssim": tuple(ssim(self.original, rebuilt).tolist()),
+            "floor_psnr_db": self.floor,
+            "oracle_psnr_db": self.oracle,
+            "agreement": tuple((self._top1(rebuilt) == self.classes).tolist()),
+            "residual": tuple(_residual(matched, rebuilt, shipped).tolist()) if matched else (),
+        }
+        record = learned.model_copy(update=judged)
         self.store.keep_leakage(record)
         return record
 
@@ -207,16 +216,12 @@ class _Bench:
 
     def _top1(self, pictures: Tensor) -> Tensor:
         with torch.no_grad():
-            logits = [self._whole(len(part))(channels_last(part)) for part in torch.split(pictures, _PASS_BATCH)]
-        return torch.cat(logits).flatten(1).argmax(1)
+            return self._whole(pictures).flatten(1).argmax(1)
 
-    def _whole(self, batch: int) -> fx.GraphModule:
-        """The network for a fixed batch size, made quicker: every reconstruction goes through it."""
-        if batch not in self._quick:
-            whole = extract_head(self.network.graph(batch), self.network.points[-1].node)
-            fold_batch_norm(whole)
-            self._quick[batch] = with_any_strides(whole)
-        return self._quick[batch]
+
+@torch.no_grad()
+def _residual(head: Head, rebuilt: Tensor, shipped: Tensor) -> Tensor:
+    return distance(head(rebuilt), shipped).sqrt()
 
 
 def shipped_activations(store: RunStore, target: Target) -> Tensor:

@@ -319,5 +319,7 @@ def _leakage(record: LeakageRecord, sources: tuple[str, ...]) -> dict[str, objec
         "ssim": float(np.mean(record.ssim)),
         "floor_psnr_db": float(np.mean(record.floor_psnr_db)),
         "oracle_mean_colour_psnr_db": float(np.mean(record.oracle_psnr_db)),
+        "feature_residual": float(np.mean(record.residual)) if record.residual else None,
+        "converged": record.converged,
         "agreement_top1": float(np.mean(record.agreement)),
     }

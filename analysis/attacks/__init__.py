@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from analysis.attacks.base import Attack, Pairs
+from analysis.attacks.base import Attack, Head, Pairs, Progress
 from device_runner.registry import Registry
 
-__all__ = ["ATTACKS", "Attack", "Pairs"]
+__all__ = ["ATTACKS", "Attack", "Head", "Pairs", "Progress"]
 
 ATTACKS: Registry[Attack] = Registry(
     "attack",
     "analysis.attacks.base:Attack",
     {
         "linear": "analysis.attacks.linear:Linear",
+        "whitebox": "analysis.attacks.whitebox:WhiteBox",
         "decoder": "analysis.attacks.decoder:Decoder",
+        "spectral": "analysis.attacks.spectral:Spectral",
+        "refine": "analysis.attacks.spectral:Refine",
+        "best": "analysis.attacks.best:Best",
     },
 )

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from analysis.errors import AttackError
+
+# The head as PyTorch runs it, in float32: pictures (N x 3 x H x W on [0, 1]) -> activations (N x ...), with gradients.
+Head = Callable[[Tensor], Tensor]
+# An attack that gains less than this in the last quarter of its time has converged.
+CONVERGED_DB = 0.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How good an attack was after some time.
+
+    Args:
+        seconds: since it began to learn.
+        psnr_db: mean over validation pictures, which are the receiver's own and not learned from.
+    """
+
+    seconds: float
+    psnr_db: float
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,10 @@ class Pairs:
             self.pictures[chosen], self.activations[chosen], tuple(self.sources[index] for index in chosen.tolist())
         )
 
+    def first(self, count: int) -> Pairs:
+        """The first `count` pairs, or all where there are fewer."""
+        return Pairs(self.pictures[:count], self.activations[:count], self.sources[:count])
+
 
 class Attack(ABC):
     """Rebuilds pictures from activations. Subclass it in a file of its own and name it in `ATTACKS`.
@@ -73,16 +96,35 @@ class Attack(ABC):
     Attributes:
         name: what `--attack` calls it.
         access: what the attacker needs: "black-box" (may query the head) or "white-box" (has its weights).
+        knows: what else it is given, in a few words.
+        cost: what it takes a split, in a few words.
         fewest_sources: how many source photographs it cannot do without; at least one is needed to validate it.
     """
 
     name: ClassVar[str]
-    access: ClassVar[str]
+    access: ClassVar[Literal["black-box", "white-box"]]
+    knows: ClassVar[str]
+    cost: ClassVar[str]
     fewest_sources: ClassVar[int] = 2
 
     def __init__(self) -> None:
         self._activation_shape: tuple[int, ...] | None = None
         self._input_size = (0, 0)
+        self._progress: list[Progress] = []
+
+    @property
+    def progress(self) -> tuple[Progress, ...]:
+        """How the attack improved while it learned; empty where it has no course of its own."""
+        return tuple(self._progress)
+
+    @property
+    def converged(self) -> bool | None:
+        """Whether more time would hardly have helped; None where the attack has no course of its own."""
+        if not self._progress:
+            return None
+        end = self._progress[-1]
+        before = [step.psnr_db for step in self._progress if step.seconds <= 0.75 * end.seconds]
+        return bool(before) and end.psnr_db - max(before) < CONVERGED_DB
 
     def skip(self, activation_shape: tuple[int, ...], input_size: tuple[int, int]) -> str | None:  # noqa: ARG002
         """Why this attack cannot be tried at a split, or None where it can.
@@ -93,11 +135,12 @@ class Attack(ABC):
         """
         return None
 
-    def fit(self, own: Pairs, *, budget_s: float | None = None) -> None:
+    def fit(self, own: Pairs, *, head: Head | None = None, budget_s: float | None = None) -> None:
         """Learns from the receiver's own pictures.
 
         Args:
             own: pictures of at least `fewest_sources` source photographs, with their activations.
+            head: what made the activations; a black-box attack may ask it, but gets no gradients.
             budget_s: about how long this may take, in seconds; None leaves it to the attack.
 
         Raises:
@@ -114,8 +157,12 @@ class Attack(ABC):
         reason = self.skip(own.activation_shape, own.input_size)
         if reason is not None:
             raise AttackError(f"attack {self.name} cannot be tried here: {reason}")
-        self._activation_shape = None
-        self._fit(own, budget_s)
+        if head is None:
+            if self.access == "white-box":
+                raise AttackError(f"attack {self.name} needs the head", remedy="pass head")
+            head = _no_queries
+        self._activation_shape, self._progress = None, []
+        self._fit(own, torch.no_grad()(head) if self.access == "black-box" else head, budget_s)
         self._activation_shape, self._input_size = own.activation_shape, own.input_size
 
     @torch.no_grad()
@@ -144,7 +191,7 @@ class Attack(ABC):
         return rebuilt.clamp(0, 1)
 
     @abstractmethod
-    def _fit(self, own: Pairs, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
         """Learn from `own`, which is checked. Split it by `own.sources` to validate; change none of its tensors."""
 
     @abstractmethod
@@ -157,6 +204,10 @@ def require_finite(values: Tensor, what: str) -> None:
     if not torch.isfinite(values.sum()) and not torch.isfinite(values).all():
         bad = int((~torch.isfinite(values)).sum())
         raise AttackError(f"{bad} of {values.numel()} values of {what} are NaN or infinite")
+
+
+def _no_queries(pictures: Tensor) -> Tensor:  # noqa: ARG001
+    raise AttackError("this attack asks the head, and was fitted without one", remedy="pass head")
 
 
 def _describe(values: Tensor) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that everybody knows it by
 
-from analysis.attacks.base import Attack, Pairs
+from analysis.attacks.base import Attack, Head, Pairs
 from analysis.attacks.linear import Linear
 from analysis.attacks.maps import resize
+from analysis.attacks.validation import kept_back
 
 DEFAULT_BUDGET_S = 60.0
 MOST_STEPS = 20_000
@@ -23,8 +24,6 @@ LEARNING_RATE = 3e-3
 AVERAGING = 0.98
 # Channels where a place stands for 1, 2, 4, 8 and more pixels a side: most of the work is done where it is cheap.
 WIDTHS = (24, 32, 48, 96)
-# This share of the source photographs judges the network while it is trained on the others.
-JUDGED_SHARE = 0.25
 MOST_JUDGED = 64
 _STEPS_BETWEEN_JUDGEMENTS = 50
 # Mean squared errors are not told apart below the cap of PSNR, 60 dB.
@@ -40,28 +39,33 @@ class Decoder(Attack):
     """
 
     name, access = "decoder", "black-box"
+    knows, cost = "pictures with their activations", "60 s, or its budget"
     fewest_sources = 3
 
-    def _fit(self, own: Pairs, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:  # noqa: ARG002
         deadline = time.monotonic() + (DEFAULT_BUDGET_S if budget_s is None else budget_s)
         self._linear = Linear()
         self._linear.fit(own)
-        train, judged = (own.where(chosen) for chosen in _part(own.sources))
-        # Fitted without the judged photographs, as `_linear` is without the pictures that it will be asked for.
-        self._rehearsal = Linear()
-        self._rehearsal.fit(train)
+        judged = kept_back(own.sources)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            to_learn, to_judge = _Course(self._rehearsal, train), _Course(self._rehearsal, judged)
+            to_learn, to_judge = (
+                _Course(self._linear, own.where(torch.nonzero(part).flatten())) for part in (~judged, judged)
+            )
             _, channels, *grid = to_learn.components.shape
             self._network = _train(_Corrector(channels, grid, own.input_size), to_learn, to_judge, deadline)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
-        answers = [
-            self._network(self._rehearsal.components(part), self._linear.rebuild(part))
-            for part in torch.split(activations, BATCH)
-        ]
-        return torch.cat(answers)
+        return self._correct(activations, self._linear.rebuild)
+
+    def rehearse(self, activations: Tensor) -> Tensor:
+        """As `rebuild`, by weights that never saw the pictures that are kept back (see validation.py)."""
+        return self._correct(activations, self._linear.rehearse).clamp(0, 1)
+
+    @torch.no_grad()
+    def _correct(self, activations: Tensor, linear: Callable[[Tensor], Tensor]) -> Tensor:
+        parts = torch.split(activations, BATCH)
+        return torch.cat([self._network(self._linear.components(part), linear(part)) for part in parts])
 
 
 class _Course:
@@ -70,7 +74,7 @@ class _Course:
     def __init__(self, linear: Linear, pairs: Pairs) -> None:
         self.pictures = pairs.pictures
         self.components = linear.components(pairs.activations)
-        self.linear = torch.cat([linear.rebuild(part) for part in torch.split(pairs.activations, BATCH)])
+        self.linear = torch.cat([linear.rehearse(part) for part in torch.split(pairs.activations, BATCH)])
 
     def error(self, network: nn.Module, chosen: Tensor) -> Tensor:
         """Mean logarithm of the pictures' mean squared errors: what PSNR measures, all pictures counting alike."""
@@ -130,15 +134,6 @@ def _stages(grid: Sequence[int], input_size: tuple[int, int]) -> list[tuple[int,
     while sizes[0][0] >= 3 * grid[0] and sizes[0][1] >= 3 * grid[1]:
         sizes.insert(0, (-(-sizes[0][0] // 2), -(-sizes[0][1] // 2)))
     return sizes
-
-
-def _part(sources: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Indices of pictures to train on and of pictures to judge by; no source photograph is in both."""
-    known = sorted(set(sources))
-    step = round(1 / JUDGED_SHARE)
-    judged = set(known[step // 2 :: step])
-    is_judged = torch.tensor([source in judged for source in sources])
-    return torch.nonzero(~is_judged).flatten(), torch.nonzero(is_judged).flatten()
 
 
 def _train(first: _Corrector, train: _Course, judged: _Course, deadline: float) -> _Corrector:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that everybody knows it by
 
-from analysis.attacks.base import Attack, Pairs
+from analysis.attacks.base import Attack, Head, Pairs
 from analysis.attacks.maps import blocks_of, layout_of
+from analysis.attacks.validation import kept_back
 
 # Rows of the regression; more cost time and gain nothing that could be measured.
 MOST_ROWS = 30_000
@@ -45,8 +46,9 @@ class Linear(Attack):
     """
 
     name, access = "linear", "black-box"
+    knows, cost = "pictures with their activations", "seconds"
 
-    def _fit(self, own: Pairs, budget_s: float | None) -> None:  # noqa: ARG002 - takes seconds whatever the budget
+    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:  # noqa: ARG002 - seconds in any case
         generator = torch.Generator().manual_seed(0)
         self.layout = layout_of(own.activation_shape, own.input_size)
         is_vector = self.layout.height * self.layout.width == 1
@@ -59,11 +61,19 @@ class Linear(Attack):
         features = _Features(self._components, self._components.of(self.layout.to_map(own.activations)))
         targets = self._blocks.cut(own.pictures)
         folds = [_moments(features, targets, self._mean_block, members, generator) for members in _folds(own.sources)]
-        self._weights = _choose(folds, [features.count, 1 + self._components.rings[0]]).float()
+        chosen = _choose(folds, [features.count, 1 + self._components.rings[0]])
+        self._weights, self._without_kept_back = chosen.weights(_total(folds)), chosen.weights(_total(folds[1:]))
 
     def _rebuild(self, activations: Tensor) -> Tensor:
+        return self._predict(activations, self._weights)
+
+    def rehearse(self, activations: Tensor) -> Tensor:
+        """As `rebuild`, by weights that never saw the pictures that are kept back (see validation.py)."""
+        return self._predict(activations, self._without_kept_back).clamp(0, 1)
+
+    def _predict(self, activations: Tensor, weights: Tensor) -> Tensor:
         maps = self._components.of(self.layout.to_map(activations))
-        blocks = self._components.predict(maps, self._weights) + self._mean_block[:, None, None]
+        blocks = self._components.predict(maps, weights) + self._mean_block[:, None, None]
         return self._blocks.join(blocks)
 
     def components(self, activations: Tensor) -> Tensor:
@@ -239,11 +249,14 @@ def _total(parts: Sequence[_Moments]) -> _Moments:
     return total
 
 
-def _folds(sources: Sequence[str]) -> Iterator[Tensor]:
-    """Indices of the pictures of each fold; all pictures of one source photograph are in one fold."""
-    known = sorted(set(sources))
-    fold = torch.tensor([known.index(source) % FOLDS for source in sources])
-    for index in range(min(FOLDS, len(known))):
+def _folds(sources: tuple[str, ...]) -> Iterator[Tensor]:
+    """Indices of the pictures of each fold; a source photograph is in one fold. The first is what is kept back."""
+    first = kept_back(sources)
+    yield torch.nonzero(first).flatten()
+    others = sorted({source for source, kept in zip(sources, first.tolist(), strict=True) if not kept})
+    fold_of = {source: index % (FOLDS - 1) for index, source in enumerate(others)}
+    fold = torch.tensor([fold_of.get(source, FOLDS) for source in sources])
+    for index in range(min(FOLDS - 1, len(others))):
         yield torch.nonzero(fold == index).flatten()
 
 
@@ -266,23 +279,34 @@ def _moments(
     return _Moments(both[:count, :count], both[:count, count:], both[count:, count:], each * len(members))
 
 
-def _choose(folds: Sequence[_Moments], widths: Sequence[int]) -> Tensor:
-    """Weights fitted on all folds, with the number of features and the strength that serve unseen photographs best.
+@dataclass(frozen=True)
+class _Ridge:
+    """How many leading features are used, and how strong the ridge is."""
+
+    width: int
+    strength: float
+
+    def weights(self, moments: _Moments) -> Tensor:
+        """Ridge weights, float32; those of features left out are zero."""
+        found = moments.first(self.width).solve(self.strength).float()
+        return F.pad(found, (0, 0, 0, len(moments.cross) - self.width))
+
+
+def _choose(folds: Sequence[_Moments], widths: Sequence[int]) -> _Ridge:
+    """What serves unseen photographs best.
 
     Args:
         folds: moments, each of other source photographs.
-        widths: how many leading features to try, most first; weights of features left out are zero.
+        widths: how many leading features to try.
     """
-    everything = _total(folds)
-    directions = torch.linalg.eigh(everything.energy).eigenvectors[:, -_DIRECTIONS_JUDGED:]
+    directions = torch.linalg.eigh(_total(folds).energy).eigenvectors[:, -_DIRECTIONS_JUDGED:]
     judged = [fold.along(directions) for fold in folds]
-    best_error, best_width, best_strength = math.inf, 1, STRENGTHS[-1]
+    best_error, best = math.inf, _Ridge(1, STRENGTHS[-1])
     for width in widths:
         error, strength = _strength([fold.first(width) for fold in judged])
         if error < best_error:
-            best_error, best_width, best_strength = error, width, strength
-    weights = everything.first(best_width).solve(best_strength)
-    return F.pad(weights, (0, 0, 0, len(everything.cross) - best_width))
+            best_error, best = error, _Ridge(width, strength)
+    return best
 
 
 def _strength(folds: Sequence[_Moments]) -> tuple[float, float]:

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from analysis.report.rows import DELEGATED_ENOUGH, NO_REASON, Row
 
+# An optimisation that leaves more of the activation unmatched than this did not find a picture that explains it.
+FAILED_RESIDUAL = 0.4
+
 
 def remarks(row: Row) -> list[str]:
     """Sentences on this row, each without its numbers, so that rows with the same trouble share a footnote."""
@@ -28,6 +31,11 @@ def remarks(row: Row) -> list[str]:
         found.append("the device throttled while it was timed")
     if row.flag("converged") is False:
         found.append("the attack had not converged: it may recover more with a larger budget")
+    residual = row.number("feature_residual")
+    if residual is not None and residual > FAILED_RESIDUAL:
+        found.append(
+            "the attack failed: no picture with the received activation was found, so it says nothing of privacy"
+        )
     return found
 
 

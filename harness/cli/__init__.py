@@ -8,6 +8,7 @@ import sys
 import click
 
 from device_runner.errors import SplitbenchError
+from harness.cli.attacks import attacks
 from harness.cli.devices import devices
 from harness.cli.doctor import doctor
 from harness.cli.export import export
@@ -26,7 +27,7 @@ def bench(debug: bool) -> None:
     del debug  # read in main: an error may come before click has parsed anything
 
 
-for command in (run, models, splits, export, report, devices, doctor):
+for command in (run, models, splits, attacks, export, report, devices, doctor):
     bench.add_command(command)
 
 

@@ -27,6 +27,19 @@ class Size(click.ParamType[Any]):
         return int(found[1]), int(found[2] or found[1])
 
 
+class Duration(click.ParamType[Any]):
+    """Seconds or minutes: 60s, 10m."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Text -> seconds."""
+        found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(s|m)", str(value))
+        if not found or not float(found[1]):
+            self.fail(f"{value!r} is no duration; write 60s or 10m (more than 0)", param, ctx)
+        return float(found[1]) * {"s": 1, "m": 60}[found[2]]
+
+
 class Several(click.ParamType[Any]):
     """Comma-separated words out of a fixed set."""
 

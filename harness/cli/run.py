@@ -52,6 +52,13 @@ if TYPE_CHECKING:
 @click.option(
     "--attack", "attacks", multiple=True, default=("linear",), show_default=True, help="NAME or package.module:Class."
 )
+@click.option(
+    "--attack-budget",
+    "attack_budget_s",
+    type=options.Duration(),
+    metavar="60s|10m",
+    help="About how long each attack may take a split; the attack's own choice by default.",
+)
 @options.pictures
 @options.weights
 @options.seed

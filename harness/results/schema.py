@@ -36,6 +36,7 @@ class RunConfig(BaseModel):
     rounds: int = 5
     survey: Literal["first", "only", "none"] = "first"
     attacks: tuple[str, ...]
+    attack_budget_s: float | None = None
     pictures: str
     weights: str
     seed: int
@@ -172,6 +173,10 @@ class LeakageRecord(BaseModel):
         psnr_db, ssim: per held-out picture, in the run's order.
         floor_psnr_db: per picture: of the training mean picture, which needs no activation.
         oracle_psnr_db: per picture: of an oracle who knows the picture's mean colour.
+        residual: per picture: distance of the reconstruction's activation from the received one, relative to the
+            latter's norm; empty at split 0.
+        converged: had the attack; None where it has no course of its own.
+        progress: seconds since the attack began, and the mean PSNR in dB that it had reached on validation pictures.
         agreement: per picture: does the network's top-1 class of the reconstruction equal that of the picture?
     """
 
@@ -189,6 +194,9 @@ class LeakageRecord(BaseModel):
     floor_psnr_db: tuple[float, ...] = ()
     oracle_psnr_db: tuple[float, ...] = ()
     agreement: tuple[bool, ...] = ()
+    residual: tuple[float, ...] = ()
+    converged: bool | None = None
+    progress: tuple[tuple[float, float], ...] = ()
 
 
 class Column(NamedTuple):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from analysis.attacks import Attack, Pairs
+from analysis.attacks import Attack, Head, Pairs
 
 
 class MeanPicture(Attack):
     """The mean of the receiver's own pictures, whatever arrives."""
 
     name, access = "mean_picture", "black-box"
+    knows, cost = "nothing", "nothing"
 
-    def _fit(self, own: Pairs, budget_s: float | None) -> None:
-        del budget_s
+    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+        del head, budget_s
         self._mean = own.pictures.mean(0, keepdim=True)
 
     def _rebuild(self, activations: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from analysis.attacks import ATTACKS, Attack, Pairs
+from analysis.attacks import ATTACKS, Attack, Head, Pairs
 from analysis.errors import AttackError
 from device_runner.errors import UsageError
 
@@ -54,11 +54,12 @@ class Unwilling(Attack):
     """An attack that skips everything and breaks its promises where it does not."""
 
     name, access = "unwilling", "black-box"
+    knows, cost = "nothing", "nothing"
 
     def skip(self, activation_shape: tuple[int, ...], input_size: tuple[int, int]) -> str | None:  # noqa: ARG002
         return "vectors are not for it" if len(activation_shape) == 1 else None
 
-    def _fit(self, own: Pairs, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
         """Nothing to learn."""
 
     def _rebuild(self, activations: torch.Tensor) -> torch.Tensor:

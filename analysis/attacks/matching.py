@@ -1,0 +1,99 @@
+"""Pictures whose activation is the received one: the search that white-box attacks share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from analysis.attacks.base import Head
+from analysis.attacks.fourier import Filter
+from analysis.attacks.lbfgs import Lbfgs
+
+# Total variation is smoothed below this difference of neighbours, or it would have no slope at flat places.
+_SMOOTH = 1e-3
+_OUT_OF_RANGE = 10.0
+# Memory for steps and gradients grows with pictures x pixels; so many pixels are searched at once.
+_PIXELS_AT_ONCE = 16 * 256 * 256
+
+
+@dataclass(frozen=True)
+class Search:
+    """Looks for the pictures behind activations among those that `start + filter(noise)` can be.
+
+    Minimises the squared distance of activations relative to the received one's size, plus total variation (Mahendran
+    and Vedaldi, CVPR 2015, sections 3 and 4), by L-BFGS over the noise.
+
+    Args:
+        head: what made the activations.
+        filter: whose output varies as the starts' errors do.
+        evaluations: of the head with its gradients, for each picture.
+        deadline: a monotonic time in seconds after which no further evaluation begins.
+    """
+
+    head: Head
+    filter: Filter
+    evaluations: int
+    deadline: float
+
+    def pictures(self, activations: Tensor, start: Tensor, variation: Tensor) -> Tensor:
+        """The pictures found.
+
+        Args:
+            activations: N x ..., received.
+            start: N x 3 x H x W.
+            variation: N, the weight of each picture's total variation.
+        """
+        at_once = max(1, _PIXELS_AT_ONCE // start[0, 0].numel())
+        parts = zip(*(torch.split(x, at_once) for x in (activations, start, variation)), strict=True)
+        found = []
+        for part in parts:
+            *_, last = self.course(*part)
+            found.append(last)
+        return torch.cat(found)
+
+    def course(self, activations: Tensor, start: Tensor, variation: Tensor) -> Iterator[Tensor]:
+        """As `pictures`, with what was found after each evaluation; first the start itself."""
+
+        @torch.enable_grad()
+        def loss(noise: Tensor) -> tuple[Tensor, Tensor]:
+            noise = noise.detach().requires_grad_()
+            pictures = start + self.filter(noise.view_as(start))
+            losses = (
+                distance(self.head(pictures), activations)
+                + variation * total_variation(pictures)
+                + _OUT_OF_RANGE * out_of_range(pictures)
+            )
+            (gradient,) = torch.autograd.grad(losses.sum(), noise)
+            return losses.detach(), gradient
+
+        lbfgs = Lbfgs(torch.zeros_like(start).flatten(1), loss)
+        yield start
+        for _ in range(self.evaluations - 1):
+            if time.monotonic() >= self.deadline:
+                return
+            lbfgs.evaluate()
+            yield start + self.filter(lbfgs.best.view_as(start))
+
+
+def total_variation(pictures: Tensor) -> Tensor:
+    """Mean length of each picture's colour gradient, over N x 3 x H x W: N values."""
+    down = pictures[..., 1:, :-1] - pictures[..., :-1, :-1]
+    across = pictures[..., :-1, 1:] - pictures[..., :-1, :-1]
+    lengths: Tensor = (down.square() + across.square()).sum(1).add(_SMOOTH**2).sqrt()
+    return lengths.mean((1, 2))
+
+
+def distance(found: Tensor, received: Tensor) -> Tensor:
+    """Squared distance of activations (N x ...) from the received ones, relative to their squares: N values."""
+    squared = (found - received).flatten(1).square().sum(1)
+    relative: Tensor = squared / received.flatten(1).square().sum(1).clamp(min=1e-12)
+    return relative
+
+
+def out_of_range(pictures: Tensor) -> Tensor:
+    """Mean square of what leaves [0, 1], of each of N x 3 x H x W pictures: N values."""
+    return (pictures - pictures.clamp(0, 1)).square().mean((1, 2, 3))

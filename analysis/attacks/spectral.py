@@ -1,0 +1,120 @@
+"""White-box search from the linear decoder's answer, in the coordinates of that answer's own errors."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from analysis.attacks.base import Attack, Head, Pairs, Progress
+from analysis.attacks.blend import Blend
+from analysis.attacks.decoder import Decoder
+from analysis.attacks.fourier import Filter
+from analysis.attacks.linear import Linear
+from analysis.attacks.matching import Search
+from analysis.attacks.validation import validation_pairs
+from analysis.metrics import psnr_db
+
+# Evaluations of the head and its gradients: to choose by, and for each picture, within a budget or without.
+TO_CHOOSE = 40
+EVALUATIONS = 60
+MOST_EVALUATIONS = 400
+# Weights of total variation that are tried on validation pictures: near the input little is needed, deep much.
+VARIATIONS = tuple(10.0**exponent for exponent in (-5, -3, -1, -0.5))
+# Validation pictures: some to choose the weight on, more to learn the blend from, still more for the errors' spectrum.
+CHOSEN_ON = 4
+BLENDED_ON = 12
+FILTERED_ON = 64
+# How often an attack looks at how far it is.
+_BETWEEN_LOOKS = 10
+# Pictures that a budget for one split reckons with, beside the validation pictures.
+_PICTURES_OF_A_BUDGET = 16
+
+
+class Spectral(Attack):
+    """Searches for the picture whose activation was received. The strongest attack that takes seconds a picture.
+
+    The search begins at the linear decoder's answer and moves along Fourier components as far as that decoder errs in
+    each, on pictures that it was not fitted on: so fine detail and coarse shape are found together, where the textbook
+    attack (`whitebox`) gets stuck. The answer is the mix of both, per band of frequencies, that was best on
+    validation pictures.
+
+    Attributes:
+        begins_at: the kind of attack whose answer the search begins at.
+        share_of_start: what of a budget that attack gets; 0 where it needs none.
+        start: that attack, fitted.
+    """
+
+    name, access = "spectral", "white-box"
+    knows, cost = "the head's weights, pictures with their activations", "seconds a picture"
+    begins_at: ClassVar[type[Linear] | type[Decoder]] = Linear
+    share_of_start: ClassVar[float] = 0.0
+
+    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+        began = time.monotonic()
+        deadline = math.inf if budget_s is None else began + budget_s
+        self.start = self.begins_at()
+        self.start.fit(own, head=head, budget_s=None if budget_s is None else budget_s * self.share_of_start or None)
+        known = validation_pairs(own, FILTERED_ON)
+        rehearsed = self.start.rehearse(known.activations)
+        self._head, self._filter = head, Filter.of(known.pictures - rehearsed)
+        self._variation = self._choose(known.first(CHOSEN_ON), rehearsed[:CHOSEN_ON], deadline)
+        self._mean = own.pictures.mean(0, keepdim=True)
+        self._learn_blend(known.first(BLENDED_ON), rehearsed[:BLENDED_ON], began, deadline)
+
+    def _rebuild(self, activations: Tensor) -> Tensor:
+        return self._from(self.start.rebuild(activations), activations)
+
+    def rehearse(self, activations: Tensor) -> Tensor:
+        """As `rebuild`, by a start that never saw the pictures that are kept back (see validation.py)."""
+        return self._from(self.start.rehearse(activations), activations).clamp(0, 1)
+
+    def _from(self, start: Tensor, activations: Tensor) -> Tensor:
+        found = self._search(self._evaluations).pictures(activations, start, self._weights(len(start)))
+        return self._blend([start, found])
+
+    def _search(self, evaluations: int, deadline: float = math.inf) -> Search:
+        return Search(self._head, self._filter, evaluations, deadline)
+
+    def _weights(self, count: int) -> Tensor:
+        return torch.full((count,), self._variation)
+
+    def _choose(self, chosen: Pairs, start: Tensor, deadline: float) -> float:
+        """The weight of total variation that serves these pictures best: all weights are tried at once."""
+        count, tried = len(chosen), len(VARIATIONS)
+        activations = chosen.activations.repeat(tried, *[1] * (chosen.activations.dim() - 1))
+        found = self._search(TO_CHOOSE, deadline).pictures(
+            activations, start.repeat(tried, 1, 1, 1), torch.tensor(VARIATIONS).repeat_interleave(count)
+        )
+        reached = psnr_db(chosen.pictures.repeat(tried, 1, 1, 1), found).view(tried, count).mean(1)
+        return VARIATIONS[int(reached.argmax())]
+
+    def _learn_blend(self, known: Pairs, start: Tensor, began: float, deadline: float) -> None:
+        """Search for these pictures as long as pays or may be, and learn how to mix what is found with the start."""
+        # The received pictures take as many evaluations as these, after the deadline of these.
+        share = len(known) / (len(known) + _PICTURES_OF_A_BUDGET)
+        now = time.monotonic()
+        own_deadline = now + share * (deadline - now)
+        search = self._search(EVALUATIONS if math.isinf(deadline) else MOST_EVALUATIONS, own_deadline)
+        self._evaluations = 0
+        for found in search.course(known.activations, start, self._weights(len(start))):
+            self._evaluations += 1
+            if self._evaluations == 1 or self._evaluations % _BETWEEN_LOOKS == 0:
+                self._blend = Blend.fit([start, found], known.pictures, self._mean)
+                reached = psnr_db(known.pictures, self._blend([start, found])).mean()
+                self._progress.append(Progress(time.monotonic() - began, float(reached)))
+        self._evaluations = max(1, self._evaluations // _BETWEEN_LOOKS * _BETWEEN_LOOKS)
+
+
+class Refine(Spectral):
+    """Searches from the trained decoder's answer instead of the linear one's. The strongest attack, and the dearest.
+
+    As `spectral`, after the `decoder`, which takes three quarters of the budget.
+    """
+
+    name, cost = "refine", "60 s of training, then seconds a picture"
+    begins_at = Decoder
+    share_of_start = 0.75

@@ -1,0 +1,25 @@
+"""bench attacks."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(epilog="Example: bench run --attack linear --attack spectral")
+def attacks() -> None:
+    """List the attacks: what each needs to know, what it costs, what it does."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from analysis.attacks import ATTACKS
+
+    table = Table(box=None, header_style="bold")
+    for heading in ("attack", "access", "knows", "cost a split", "what it does"):
+        table.add_column(heading, overflow="fold")
+    for name in ATTACKS:
+        kind = ATTACKS.load(name)
+        table.add_row(name, kind.access, kind.knows, kind.cost, (kind.__doc__ or "").splitlines()[0])
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # rows stay whole in a pipe
+    console.print(table)

@@ -1,0 +1,48 @@
+"""A head as PyTorch runs it: for any number of pictures, with gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from harness.lowering import fold_batch_norm
+from harness.splits import Network, SplitPoint, channels_last, extract_head, with_any_strides
+
+# Graphs are traced for a fixed number of pictures; this one's is there already, for it collects the activations.
+BATCH = 16
+
+
+class TorchHead:
+    """Pictures (float32, N x 3 x H x W on [0, 1]) -> the activation at a split point, float32, N x ...
+
+    Batch norm is folded into the convolutions before it: half the work, and the same values but for rounding.
+    """
+
+    def __init__(self, network: Network, point: SplitPoint) -> None:
+        graph = extract_head(network.graph(BATCH), point.node)
+        fold_batch_norm(graph)
+        self._graph = with_any_strides(graph).requires_grad_(False)
+        self._takes_any_number = self._try_another_number(network.model.input_size)
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """The activations of N pictures; gradients flow where they are asked for."""
+        if self._takes_any_number:
+            activations: Tensor = self._graph(channels_last(pictures))
+            return activations
+        found = []
+        for part in torch.split(pictures, BATCH):
+            missing = BATCH - len(part)
+            whole = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
+            found.append(self._graph(channels_last(whole))[: len(part)])
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def _try_another_number(self, input_size: tuple[int, int]) -> bool:
+        """Whether the graph, traced for 16 pictures, is right for another number: convolutions are, windows are not."""
+        pictures = torch.rand(BATCH, 3, *input_size, generator=torch.Generator().manual_seed(0))
+        expected = self._graph(channels_last(pictures))[:2]
+        try:
+            found = self._graph(channels_last(pictures[:2]))
+        except RuntimeError:
+            return False
+        return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
