@@ -136,6 +136,7 @@ class _Bench:
         self.original = pictures.held_out.as_float()
         self.floor = tuple(floor_psnr_db(pictures.train.as_float(), self.original).tolist())
         self.oracle = tuple(oracle_mean_colour_psnr_db(self.original).tolist())
+        self._neighbours: dict[str, Attack] = {}
         self._whole = TorchHead(network, network.points[-1])
         self.classes = self._top1(self.original)
 
@@ -155,7 +156,8 @@ class _Bench:
         if reason is not None:
             yield from (self._failed(name, target, "skipped", reason) for target in targets)
             return
-        head = TorchHead(self.network, targets[0].point)
+        head = TorchHead(self.network, targets[0].point, targets[0].cut)
+        attack.neighbour = self._neighbours.get(name)
         budget_s = self.store.file.config.attack_budget_s
         began = time.perf_counter()
         try:
@@ -164,6 +166,7 @@ class _Bench:
             yield from (self._failed(name, target, "failed", str(exc)) for target in targets)
             return
         seconds = time.perf_counter() - began
+        self._neighbours[name] = attack
         for target in targets:
             try:
                 learned = LeakageRecord(

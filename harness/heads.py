@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.lowering import fold_batch_norm
-from harness.splits import Network, SplitPoint, channels_last, extract_head, with_any_strides
+from harness.splits import Cut, Network, SplitPoint, channels_last, dequantize, extract_head, with_any_strides
 
 # Graphs are traced for a fixed number of pictures; this one's is there already, for it collects the activations.
 BATCH = 16
@@ -16,9 +16,13 @@ class TorchHead:
     """Pictures (float32, N x 3 x H x W on [0, 1]) -> the activation at a split point, float32, N x ...
 
     Batch norm is folded into the convolutions before it: half the work, and the same values but for rounding.
+
+    Args:
+        cut: where it says that activations travel as int8, they are rounded as they would be; gradients pass through.
     """
 
-    def __init__(self, network: Network, point: SplitPoint) -> None:
+    def __init__(self, network: Network, point: SplitPoint, cut: Cut | None = None) -> None:
+        self._cut = cut
         graph = extract_head(network.graph(BATCH), point.node)
         fold_batch_norm(graph)
         self._graph = with_any_strides(graph).requires_grad_(False)
@@ -26,6 +30,12 @@ class TorchHead:
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """The activations of N pictures; gradients flow where they are asked for."""
+        activations = self._run(pictures)
+        if self._cut is None or self._cut.scale is None:
+            return activations
+        return activations + (_rounded(activations.detach(), self._cut) - activations.detach())
+
+    def _run(self, pictures: Tensor) -> Tensor:
         if self._takes_any_number:
             activations: Tensor = self._graph(channels_last(pictures))
             return activations
@@ -46,3 +56,10 @@ class TorchHead:
         except RuntimeError:
             return False
         return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def _rounded(activations: Tensor, cut: Cut) -> Tensor:
+    assert cut.scale is not None  # noqa: S101 - int8 travels
+    assert cut.zero_point is not None  # noqa: S101
+    steps = (activations / cut.scale + cut.zero_point).round().clamp(-128, 127)
+    return dequantize(steps, cut)

@@ -76,7 +76,8 @@ class Pairs:
         return tuple(self.activations.shape[1:])
 
     def where(self, chosen: Tensor) -> Pairs:
-        """The pairs at these indices (int64)."""
+        """The pairs at these indices (int64), or where a mask (bool) is true."""
+        chosen = torch.nonzero(chosen).flatten() if chosen.dtype == torch.bool else chosen
         return Pairs(
             self.pictures[chosen], self.activations[chosen], tuple(self.sources[index] for index in chosen.tolist())
         )
@@ -95,6 +96,7 @@ class Attack(ABC):
 
     Attributes:
         name: what `--attack` calls it.
+        neighbour: the same attack, fitted at another split of the network, or None; what it learned may be a start.
         access: what the attacker needs: "black-box" (may query the head) or "white-box" (has its weights).
         knows: what else it is given, in a few words.
         cost: what it takes a split, in a few words.
@@ -108,6 +110,7 @@ class Attack(ABC):
     fewest_sources: ClassVar[int] = 2
 
     def __init__(self) -> None:
+        self.neighbour: Attack | None = None
         self._activation_shape: tuple[int, ...] | None = None
         self._input_size = (0, 0)
         self._progress: list[Progress] = []
@@ -135,7 +138,7 @@ class Attack(ABC):
         """
         return None
 
-    def fit(self, own: Pairs, *, head: Head | None = None, budget_s: float | None = None) -> None:
+    def fit(self, own: Pairs, *, head: Head, budget_s: float | None = None) -> None:
         """Learns from the receiver's own pictures.
 
         Args:
@@ -157,10 +160,6 @@ class Attack(ABC):
         reason = self.skip(own.activation_shape, own.input_size)
         if reason is not None:
             raise AttackError(f"attack {self.name} cannot be tried here: {reason}")
-        if head is None:
-            if self.access == "white-box":
-                raise AttackError(f"attack {self.name} needs the head", remedy="pass head")
-            head = _no_queries
         self._activation_shape, self._progress = None, []
         self._fit(own, torch.no_grad()(head) if self.access == "black-box" else head, budget_s)
         self._activation_shape, self._input_size = own.activation_shape, own.input_size
@@ -204,10 +203,6 @@ def require_finite(values: Tensor, what: str) -> None:
     if not torch.isfinite(values.sum()) and not torch.isfinite(values).all():
         bad = int((~torch.isfinite(values)).sum())
         raise AttackError(f"{bad} of {values.numel()} values of {what} are NaN or infinite")
-
-
-def _no_queries(pictures: Tensor) -> Tensor:  # noqa: ARG001
-    raise AttackError("this attack asks the head, and was fitted without one", remedy="pass head")
 
 
 def _describe(values: Tensor) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
 from analysis.attacks.base import Attack, Head, Pairs
 from analysis.attacks.spectral import BLENDED_ON, Refine, Spectral
-from analysis.attacks.validation import validation_pairs
+from analysis.attacks.validation import kept_back, spread
 from analysis.metrics import psnr_db
 
 # What of a budget the search from the linear answer gets; the rest is for the one from the decoder's.
@@ -19,9 +17,6 @@ class Best(Attack):
     """The best of `linear`, `spectral`, `decoder` and `refine`, chosen on validation pictures, never on held-out ones.
 
     `whitebox` is left out: it is `spectral`'s search from a worse start and in worse coordinates.
-
-    Attributes:
-        chosen: the name of the attack that was best.
     """
 
     name, access = "best", "white-box"
@@ -29,20 +24,22 @@ class Best(Attack):
     fewest_sources = 3
 
     def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
-        spectral, refine = Spectral(), Refine()
+        spectral, self._refine = Spectral(), Refine()
+        refine = self._refine
+        refine.neighbour = self.neighbour._refine if isinstance(self.neighbour, Best) else None
         share = SPECTRAL_SHARE
         spectral.fit(own, head=head, budget_s=None if budget_s is None else share * budget_s)
         refine.fit(own, head=head, budget_s=None if budget_s is None else (1 - share) * budget_s)
-        known = validation_pairs(own, BLENDED_ON)
-        # The searches have just answered these pictures; the starts take no time.
-        reached: dict[str, float] = {attack.name: attack.progress[-1].psnr_db for attack in (spectral, refine)}
-        answers: dict[str, Callable[[Tensor], Tensor]] = {attack.name: attack.rebuild for attack in (spectral, refine)}
-        for start in (spectral.start, refine.start):
-            reached[start.name] = float(psnr_db(known.pictures, start.rehearse(known.activations)).mean())
-            answers[start.name] = start.rebuild
-        self.chosen = max(reached, key=lambda name: reached[name])
-        self._answer = answers[self.chosen]
-        self._progress = list(refine.progress if self.chosen == refine.name else spectral.progress)
+        known = spread(own.where(kept_back(own.sources)), BLENDED_ON)
+        candidates = (spectral.start, spectral, refine.start, refine)
+        reached = [float(psnr_db(known.pictures, attack.rehearse(known)).mean()) for attack in candidates]
+        self._attack = candidates[reached.index(max(reached))]
+        self._progress = list(self._attack.progress)
+
+    @property
+    def chosen(self) -> str:
+        """The name of the attack that was best."""
+        return self._attack.name
 
     def _rebuild(self, activations: Tensor) -> Tensor:
-        return self._answer(activations)
+        return self._attack.rebuild(activations)

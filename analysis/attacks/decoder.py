@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that everybody knows it by
 
-from analysis.attacks.base import Attack, Head, Pairs
+from analysis.attacks.base import Attack, Head, Pairs, Progress
 from analysis.attacks.linear import Linear
 from analysis.attacks.maps import resize
-from analysis.attacks.validation import kept_back
+from analysis.attacks.queries import Queries
+from analysis.attacks.validation import kept_back, spread
+from analysis.metrics import psnr_db
 
 DEFAULT_BUDGET_S = 60.0
+WARM_BUDGET_S = 12.0
 MOST_STEPS = 20_000
 BATCH = 16
 LEARNING_RATE = 3e-3
@@ -26,6 +29,7 @@ AVERAGING = 0.98
 WIDTHS = (24, 32, 48, 96)
 MOST_JUDGED = 64
 _STEPS_BETWEEN_JUDGEMENTS = 50
+_WARM_UP = 50
 # Mean squared errors are not told apart below the cap of PSNR, 60 dB.
 _SMALLEST_ERROR = 1e-6
 
@@ -33,55 +37,83 @@ _SMALLEST_ERROR = 1e-6
 class Decoder(Attack):
     """Convolutional decoder trained to correct the linear one. Learns much of trained networks, little of random ones.
 
-    The network sees principal components of the activation and the linear answer, and adds to the latter. It begins
-    by adding nothing, is judged on source photographs that it is not trained on, and its best state is kept: with too
-    little time the answer is the linear decoder's. The default budget is 60 s.
+    The network sees principal components of the activation and the linear answer, and adds to the latter. It learns
+    from ever new crops, mirrors and colours of the receiver's own pictures, whose activations it asks the head for,
+    is judged on source photographs that it is not trained on, and its best state is kept: with too little time the
+    answer is the linear decoder's. At a neighbouring split it goes on from what it learned there.
     """
 
     name, access = "decoder", "black-box"
-    knows, cost = "pictures with their activations", "60 s, or its budget"
+    knows, cost = "pictures, and answers to queries", "60 s, or its budget; 12 s after its neighbour"
     fewest_sources = 3
+    _network: _Corrector
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:  # noqa: ARG002
-        deadline = time.monotonic() + (DEFAULT_BUDGET_S if budget_s is None else budget_s)
+    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+        warm = self.neighbour if isinstance(self.neighbour, Decoder) else None
+        own_choice = WARM_BUDGET_S if warm else DEFAULT_BUDGET_S
+        deadline = time.monotonic() + (own_choice if budget_s is None else budget_s)
         self._linear = Linear()
-        self._linear.fit(own)
+        self._linear.fit(own, head=head)
         judged = kept_back(own.sources)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            to_learn, to_judge = (
-                _Course(self._linear, own.where(torch.nonzero(part).flatten())) for part in (~judged, judged)
-            )
-            _, channels, *grid = to_learn.components.shape
-            self._network = _train(_Corrector(channels, grid, own.input_size), to_learn, to_judge, deadline)
+            jury = _Jury(self._linear, own.where(judged))
+            _, channels, *grid = jury.components.shape
+            network = _Corrector(channels, grid, own.input_size)
+            learner = copy.deepcopy(network)
+            if warm:
+                learner.inherit(warm._network)
+            queries = Queries(head, own.where(~judged).pictures)
+            self._network = _train(network, learner, _Course(self._linear, queries), jury, deadline, self._progress)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
-        return self._correct(activations, self._linear.rebuild)
+        linear = torch.cat([self._linear.rebuild(part) for part in torch.split(activations, BATCH)])
+        return self._correct(activations, linear)
 
-    def rehearse(self, activations: Tensor) -> Tensor:
-        """As `rebuild`, by weights that never saw the pictures that are kept back (see validation.py)."""
-        return self._correct(activations, self._linear.rehearse).clamp(0, 1)
+    def unseen(self, own: Pairs) -> Pairs:
+        """Those of the receiver's own pictures that the network was not trained on."""
+        return own.where(kept_back(own.sources))
+
+    def rehearse(self, own: Pairs) -> Tensor:
+        """Its answers to pictures out of `unseen`."""
+        return self._correct(own.activations, self._linear.rehearse(own)).clamp(0, 1)
 
     @torch.no_grad()
-    def _correct(self, activations: Tensor, linear: Callable[[Tensor], Tensor]) -> Tensor:
-        parts = torch.split(activations, BATCH)
-        return torch.cat([self._network(self._linear.components(part), linear(part)) for part in parts])
+    def _correct(self, activations: Tensor, linear: Tensor) -> Tensor:
+        parts = zip(torch.split(activations, BATCH), torch.split(linear, BATCH), strict=True)
+        return torch.cat([self._network(self._linear.components(part), answers) for part, answers in parts])
 
 
 class _Course:
-    """Pictures to learn from or be judged by: components of their activations, linear answers, the truth."""
+    """Pictures to learn from, as many as are asked for."""
 
-    def __init__(self, linear: Linear, pairs: Pairs) -> None:
-        self.pictures = pairs.pictures
-        self.components = linear.components(pairs.activations)
-        self.linear = torch.cat([linear.rehearse(part) for part in torch.split(pairs.activations, BATCH)])
+    def __init__(self, linear: Linear, queries: Queries) -> None:
+        self._linear, self._queries = linear, queries
 
-    def error(self, network: nn.Module, chosen: Tensor) -> Tensor:
-        """Mean logarithm of the pictures' mean squared errors: what PSNR measures, all pictures counting alike."""
-        rebuilt = network(self.components[chosen], self.linear[chosen])
-        squared = (rebuilt - self.pictures[chosen]).square().mean((1, 2, 3))
+    def error(self, network: nn.Module) -> Tensor:
+        """Of a fresh batch: mean logarithm of the pictures' mean squared errors, so that all count as in PSNR."""
+        pictures, activations = self._queries.draw(BATCH)
+        rebuilt = network(self._linear.components(activations), self._linear.rebuild(activations))
+        squared = (rebuilt - pictures).square().mean((1, 2, 3))
         error: Tensor = squared.clamp(min=_SMALLEST_ERROR).log().mean()
         return error
+
+
+class _Jury:
+    """Pictures to be judged by: components of their activations, linear answers, the truth."""
+
+    def __init__(self, linear: Linear, pairs: Pairs) -> None:
+        chosen = spread(pairs, MOST_JUDGED)
+        self.pictures = chosen.pictures
+        self.components = linear.components(chosen.activations)
+        self.linear = linear.rehearse(chosen)
+
+    @torch.no_grad()
+    def psnr_db(self, network: nn.Module) -> float:
+        """Mean PSNR of the network's answers in dB."""
+        parts = zip(torch.split(self.components, BATCH), torch.split(self.linear, BATCH), strict=True)
+        answers = torch.cat([network(components, linear) for components, linear in parts])
+        return float(psnr_db(self.pictures, answers).mean())
 
 
 class _Residual(nn.Module):
@@ -114,6 +146,15 @@ class _Corrector(nn.Module):
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
 
+    def inherit(self, other: _Corrector) -> None:
+        """Take over the layers of another split's network that fit; stages are matched from the picture's side."""
+        pairs = [(self.enter, other.enter), (self.leave, other.leave)]
+        pairs += list(zip(reversed(self.stages), reversed(other.stages), strict=False))
+        for mine, theirs in pairs:
+            known = theirs.state_dict()
+            fitting = {k: v for k, v in known.items() if mine.state_dict().get(k, v[:0]).shape == v.shape}
+            mine.load_state_dict(fitting, strict=False)
+
     def forward(self, components: Tensor, linear: Tensor) -> Tensor:
         x = self.enter(components)
         for size, stage in zip(self._sizes, self.stages, strict=True):
@@ -136,29 +177,41 @@ def _stages(grid: Sequence[int], input_size: tuple[int, int]) -> list[tuple[int,
     return sizes
 
 
-def _train(first: _Corrector, train: _Course, judged: _Course, deadline: float) -> _Corrector:
-    """The best state, by the error on `judged`, that is found before the deadline (a monotonic time in seconds)."""
-    learner, averaged, best = first, copy.deepcopy(first), copy.deepcopy(first)
-    jury = torch.randperm(len(judged.pictures))[:MOST_JUDGED]
-    lowest = _judge(best, judged, jury)
+def _train(
+    first: _Corrector,
+    learner: _Corrector,
+    course: _Course,
+    jury: _Jury,
+    deadline: float,
+    progress: list[Progress],
+) -> _Corrector:
+    """The state that the jury likes best, of `first` and what `learner` becomes before the deadline (monotonic, s)."""
+    began = time.monotonic()
+    best, averaged = first, copy.deepcopy(learner)
+    highest = jury.psnr_db(best)
+    progress.append(Progress(0.0, highest))
     optimizer = torch.optim.Adam(learner.parameters(), lr=LEARNING_RATE)
     for step in range(1, MOST_STEPS + 1):
-        if time.monotonic() >= deadline:
+        now = time.monotonic()
+        if now >= deadline:
             break
+        for group in optimizer.param_groups:  # falls to nothing at the deadline, which is worth half a decibel
+            group["lr"] = LEARNING_RATE * min(
+                step / _WARM_UP, (1 + math.cos(math.pi * _share(began, now, deadline))) / 2
+            )
         optimizer.zero_grad()
-        loss = train.error(learner, torch.randint(len(train.pictures), (BATCH,)))
-        torch.autograd.backward(loss)
+        torch.autograd.backward(course.error(learner))
         nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
         for kept, current in zip(averaged.parameters(), learner.parameters(), strict=True):
-            kept.data.lerp_(current.data, 1 - AVERAGING)
+            kept.data.lerp_(current.data, 1 - min(AVERAGING, step / (step + _WARM_UP)))
         if step % _STEPS_BETWEEN_JUDGEMENTS == 0:
-            error = _judge(averaged, judged, jury)
-            if error < lowest:
-                lowest, best = error, copy.deepcopy(averaged)
+            reached = jury.psnr_db(averaged)
+            if reached > highest:
+                highest, best = reached, copy.deepcopy(averaged)
+            progress.append(Progress(time.monotonic() - began, highest))
     return best
 
 
-@torch.no_grad()
-def _judge(network: _Corrector, judged: _Course, jury: Tensor) -> float:
-    return sum(float(judged.error(network, part)) * len(part) for part in torch.split(jury, BATCH)) / len(jury)
+def _share(began: float, now: float, end: float) -> float:
+    return (now - began) / (end - began)

@@ -13,7 +13,6 @@ from torch.nn import functional as F  # noqa: N812 - the name that everybody kno
 
 from analysis.attacks.base import Attack, Head, Pairs
 from analysis.attacks.maps import blocks_of, layout_of
-from analysis.attacks.validation import kept_back
 
 # Rows of the regression; more cost time and gain nothing that could be measured.
 MOST_ROWS = 30_000
@@ -62,14 +61,24 @@ class Linear(Attack):
         targets = self._blocks.cut(own.pictures)
         folds = [_moments(features, targets, self._mean_block, members, generator) for members in _folds(own.sources)]
         chosen = _choose(folds, [features.count, 1 + self._components.rings[0]])
-        self._weights, self._without_kept_back = chosen.weights(_total(folds)), chosen.weights(_total(folds[1:]))
+        everything = _total(folds)
+        self._weights = chosen.weights(everything)
+        self._without, self._fold_of = [chosen.weights(everything - fold) for fold in folds], _fold_of(own.sources)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
         return self._predict(activations, self._weights)
 
-    def rehearse(self, activations: Tensor) -> Tensor:
-        """As `rebuild`, by weights that never saw the pictures that are kept back (see validation.py)."""
-        return self._predict(activations, self._without_kept_back).clamp(0, 1)
+    def unseen(self, own: Pairs) -> Pairs:
+        """Those of the receiver's own pictures that `rehearse` answers as if they were unknown: all."""
+        return own
+
+    def rehearse(self, own: Pairs) -> Tensor:
+        """Its answers to pictures that it was fitted on, each by weights that never saw that source photograph."""
+        fold = torch.tensor([self._fold_of[source] for source in own.sources])
+        rebuilt = torch.empty_like(own.pictures)
+        for index in set(fold.tolist()):
+            rebuilt[fold == index] = self._predict(own.activations[fold == index], self._without[index])
+        return rebuilt.clamp(0, 1)
 
     def _predict(self, activations: Tensor, weights: Tensor) -> Tensor:
         maps = self._components.of(self.layout.to_map(activations))
@@ -250,14 +259,16 @@ def _total(parts: Sequence[_Moments]) -> _Moments:
 
 
 def _folds(sources: tuple[str, ...]) -> Iterator[Tensor]:
-    """Indices of the pictures of each fold; a source photograph is in one fold. The first is what is kept back."""
-    first = kept_back(sources)
-    yield torch.nonzero(first).flatten()
-    others = sorted({source for source, kept in zip(sources, first.tolist(), strict=True) if not kept})
-    fold_of = {source: index % (FOLDS - 1) for index, source in enumerate(others)}
-    fold = torch.tensor([fold_of.get(source, FOLDS) for source in sources])
-    for index in range(min(FOLDS - 1, len(others))):
+    """Indices of the pictures of each fold; all pictures of one source photograph are in one fold."""
+    fold_of = _fold_of(sources)
+    fold = torch.tensor([fold_of[source] for source in sources])
+    for index in range(min(FOLDS, len(fold_of))):
         yield torch.nonzero(fold == index).flatten()
+
+
+def _fold_of(sources: tuple[str, ...]) -> dict[str, int]:
+    """The fold of each source photograph."""
+    return {source: index % FOLDS for index, source in enumerate(sorted(set(sources)))}
 
 
 def _moments(

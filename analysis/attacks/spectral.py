@@ -15,7 +15,7 @@ from analysis.attacks.decoder import Decoder
 from analysis.attacks.fourier import Filter
 from analysis.attacks.linear import Linear
 from analysis.attacks.matching import Search
-from analysis.attacks.validation import validation_pairs
+from analysis.attacks.validation import spread
 from analysis.metrics import psnr_db
 
 # Evaluations of the head and its gradients: to choose by, and for each picture, within a budget or without.
@@ -57,9 +57,10 @@ class Spectral(Attack):
         began = time.monotonic()
         deadline = math.inf if budget_s is None else began + budget_s
         self.start = self.begins_at()
+        self.start.neighbour = self.neighbour.start if isinstance(self.neighbour, type(self)) else None
         self.start.fit(own, head=head, budget_s=None if budget_s is None else budget_s * self.share_of_start or None)
-        known = validation_pairs(own, FILTERED_ON)
-        rehearsed = self.start.rehearse(known.activations)
+        known = spread(self.start.unseen(own), FILTERED_ON)
+        rehearsed = self.start.rehearse(known)
         self._head, self._filter = head, Filter.of(known.pictures - rehearsed)
         self._variation = self._choose(known.first(CHOSEN_ON), rehearsed[:CHOSEN_ON], deadline)
         self._mean = own.pictures.mean(0, keepdim=True)
@@ -68,9 +69,9 @@ class Spectral(Attack):
     def _rebuild(self, activations: Tensor) -> Tensor:
         return self._from(self.start.rebuild(activations), activations)
 
-    def rehearse(self, activations: Tensor) -> Tensor:
-        """As `rebuild`, by a start that never saw the pictures that are kept back (see validation.py)."""
-        return self._from(self.start.rehearse(activations), activations).clamp(0, 1)
+    def rehearse(self, own: Pairs) -> Tensor:
+        """Its answers to pictures that its start's training can be thought not to have seen."""
+        return self._from(self.start.rehearse(own), own.activations).clamp(0, 1)
 
     def _from(self, start: Tensor, activations: Tensor) -> Tensor:
         found = self._search(self._evaluations).pictures(activations, start, self._weights(len(start)))

@@ -171,15 +171,6 @@ def test_a_budget_that_is_no_time_is_an_error(attack: Attack, budget_s: float) -
     assert fails_in_one_line(error)
 
 
-def test_without_the_head_a_white_box_attack_says_so(attack: Attack) -> None:
-    if attack.access == "black-box":
-        attack.fit(pairs(), budget_s=TINY_BUDGET_S)
-        return
-    with pytest.raises(AttackError, match="needs the head") as error:
-        attack.fit(pairs(), budget_s=TINY_BUDGET_S)
-    assert fails_in_one_line(error)
-
-
 def test_a_black_box_attack_gets_no_gradients(attack: Attack) -> None:
     asked = []
 

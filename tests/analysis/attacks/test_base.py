@@ -50,6 +50,11 @@ def test_pairs_that_do_not_agree_are_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
+def unasked(seen: torch.Tensor) -> torch.Tensor:
+    """Nobody asks it."""
+    return seen
+
+
 class Unwilling(Attack):
     """An attack that skips everything and breaks its promises where it does not."""
 
@@ -68,12 +73,12 @@ class Unwilling(Attack):
 
 def test_a_split_that_an_attack_skips_is_refused_with_its_reason() -> None:
     with pytest.raises(AttackError, match="cannot be tried here: vectors are not for it"):
-        Unwilling().fit(Pairs(PICTURES, ACTIVATIONS, SOURCES))
+        Unwilling().fit(Pairs(PICTURES, ACTIVATIONS, SOURCES), head=unasked)
 
 
 def test_an_attack_that_answers_with_nan_is_caught() -> None:
     attack = Unwilling()
-    attack.fit(Pairs(PICTURES, ACTIVATIONS[:, :, None], SOURCES))
+    attack.fit(Pairs(PICTURES, ACTIVATIONS[:, :, None], SOURCES), head=unasked)
     with pytest.raises(AttackError, match="rebuilt by attack unwilling are NaN"):
         attack.rebuild(torch.zeros(1, 5, 1))
 

@@ -15,16 +15,20 @@ from analysis.metrics import psnr_db
 HOURS = 7200.0
 
 
+def head(seen: Tensor) -> Tensor:
+    """The fourth power of what it sees: not to be undone linearly."""
+    return F.pixel_unshuffle(seen, 2).pow(4)
+
+
 def pairs(count: int, seed: int) -> Pairs:
-    """Smooth pictures behind a head that takes the fourth power of what it sees: not to be undone linearly."""
+    """Smooth pictures behind that head."""
     coarse = torch.rand(count, 3, 3, 3, generator=torch.Generator().manual_seed(seed))
     seen = F.interpolate(coarse, size=(8, 8), mode="bicubic", align_corners=False).clamp(0, 1)
-    activations = F.pixel_unshuffle(seen, 2).pow(4)
-    return Pairs(seen, activations, tuple(f"photograph-{index % 8}" for index in range(count)))
+    return Pairs(seen, head(seen), tuple(f"photograph-{index % 8}" for index in range(count)))
 
 
 def rebuilt(attack: Linear | Decoder, *, budget_s: float, own: int = 96) -> Tensor:
-    attack.fit(pairs(own, 0), budget_s=budget_s)
+    attack.fit(pairs(own, 0), head=head, budget_s=budget_s)
     return attack.rebuild(pairs(16, 1).activations)
 
 

@@ -29,7 +29,7 @@ def reached(pictures: Pictures, head: nn.Module) -> tuple[float, float]:
     """Mean PSNR on held-out photographs through a head, and the floor."""
     own, unseen = pictures.train.as_float(), pictures.held_out.as_float()
     attack = Linear()
-    attack.fit(Pairs(own, head(own), pictures.train.sources))
+    attack.fit(Pairs(own, head(own), pictures.train.sources), head=head)
     return (
         float(psnr_db(unseen, attack.rebuild(head(unseen))).mean()),
         float(floor_psnr_db(own, unseen).mean()),
@@ -51,7 +51,7 @@ def test_borders_are_rebuilt_as_well_as_the_rest(photographs: Pictures) -> None:
     own, unseen = photographs.train.as_float(), photographs.held_out.as_float()
     attack = Linear()
     with torch.no_grad():
-        attack.fit(Pairs(own, head(own), photographs.train.sources))
+        attack.fit(Pairs(own, head(own), photographs.train.sources), head=head)
         error = (attack.rebuild(head(unseen)) - unseen).abs()
     assert error[:, :, :2].mean() < 3 * error[:, :, 8:-8, 8:-8].mean() + 1e-3
 
@@ -77,7 +77,7 @@ def test_strength_is_chosen_across_photographs(photographs: Pictures) -> None:
     names = torch.tensor([known.index(source) for source in photographs.train.sources])
     own, unseen = photographs.train.as_float(), photographs.held_out.as_float()
     attack = Linear()
-    attack.fit(Pairs(own, F.one_hot(names, 64).float() * 10, photographs.train.sources))
+    attack.fit(Pairs(own, F.one_hot(names, 64).float() * 10, photographs.train.sources), head=torch.flatten)
     stranger = torch.zeros(len(unseen), 64)
     stranger[:, 40] = 10
     psnr = psnr_db(unseen, attack.rebuild(stranger)).mean()
