@@ -86,13 +86,33 @@ def as_rgb(picture: Image.Image, smallest_side: int | None = None) -> np.ndarray
     return np.asarray(picture)
 
 
+def refuse_leaks(train: Iterable[Photograph], held_out: Iterable[Photograph]) -> None:
+    """An attack must not be judged by photographs that it learned from.
+
+    Raises:
+        PictureError: a held-out photograph is a training one, too: the same source, the same pixels, or a copy that
+            was saved again, at another size or mirrored.
+    """
+    known = [(photograph, _thumbnail(photograph.pixels)) for photograph in train]
+    for photograph in held_out:
+        thumbnail = _thumbnail(photograph.pixels)
+        for other, learned in known:
+            likeness = min(np.abs(view - learned).mean() for view in (thumbnail, thumbnail[:, ::-1]))
+            if other.source == photograph.source or likeness <= COPY_TOLERANCE:
+                raise PictureError(
+                    f"the held-out photograph {photograph.source} is also learned from, as {other.source}",
+                    remedy="remove one of them",
+                )
+
+
 def merge_copies(photographs: Iterable[Photograph], *, most: int) -> list[Photograph]:
-    """The first `most` different photographs: of copies (saved again, even at another size or quality) one is kept."""
+    """The first `most` different photographs: of copies (saved again, resized, mirrored) one is kept."""
     kept: list[Photograph] = []
     thumbnails: list[np.ndarray] = []
     for photograph in photographs:
         thumbnail = _thumbnail(photograph.pixels)
-        if all(np.abs(thumbnail - other).mean() > COPY_TOLERANCE for other in thumbnails):
+        views = (thumbnail, thumbnail[:, ::-1])
+        if all(np.abs(view - other).mean() > COPY_TOLERANCE for other in thumbnails for view in views):
             thumbnails.append(thumbnail)
             kept.append(photograph)
         if len(kept) == most:

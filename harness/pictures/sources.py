@@ -15,7 +15,7 @@ from PIL import Image
 from device_runner.errors import UsageError
 from device_runner.registry import suggest
 from harness.errors import PictureError
-from harness.pictures.photographs import Photograph, as_rgb, merge_copies, open_photograph
+from harness.pictures.photographs import Photograph, as_rgb, merge_copies, open_photograph, refuse_leaks
 
 HELD_OUT_SHARE = 0.25
 # More photographs than this teach an attack of 600 crops little and cost memory and time.
@@ -52,12 +52,19 @@ _HELD_OUT = {
 
 @dataclass(frozen=True)
 class Collection:
-    """Photographs, split by source: no source is in both `train` and `held_out`."""
+    """Photographs, split by source.
+
+    Raises:
+        PictureError: a photograph is in both `train` and `held_out`.
+    """
 
     title: str
     train: Sequence[Photograph]
     held_out: Sequence[Photograph]
     left_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        refuse_leaks(self.train, self.held_out)
 
 
 def builtin() -> Collection:

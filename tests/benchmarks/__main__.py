@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import devices, speed
+from tests.benchmarks.attacks import compare
+from tests.benchmarks.attacks.measure import Plan
 from tests.benchmarks.comparison import Result
 
 SAMPLES = Path("build/benchmark.json")
@@ -32,17 +34,23 @@ def _devices() -> Iterator[Result]:
     yield from devices.results(speed.build_native())
 
 
-PARTS: dict[str, Callable[[], Iterator[Result]]] = {"speed": _speed, "devices": _devices}
+def _attacks() -> Iterator[Result]:
+    """Takes hours: only when it is asked for by name."""
+    yield from compare.results(Plan(), click.echo)
+
+
+PARTS: dict[str, Callable[[], Iterator[Result]]] = {"speed": _speed, "devices": _devices, "attacks": _attacks}
+BY_DEFAULT = ("speed", "devices")
 
 
 @click.command()
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
 def main(parts: Sequence[str]) -> None:
-    """Run all comparisons, or only some parts of them."""
+    """Run the comparisons of speed and devices, or the parts that are named."""
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     console, found = Console(), []
     table = Table("comparison", "median", "95 % interval", "goal", "", box=None)
-    for result in (result for part in parts or PARTS for result in PARTS[part]()):
+    for result in (result for part in parts or BY_DEFAULT for result in PARTS[part]()):
         found.append(result)
         interval = (
             f"{result.low:.3f} to {result.high:.3f}" if result.low is not None and result.high is not None else ""

@@ -14,7 +14,7 @@ from PIL import Image
 from device_runner.errors import UsageError
 from harness.errors import PictureError
 from harness.pictures import Pictures, PictureSet, load_pictures
-from harness.pictures.photographs import open_photograph
+from harness.pictures.photographs import Photograph, open_photograph, refuse_leaks
 
 
 def scene(seed: int, size: tuple[int, int] = (60, 48)) -> Image.Image:
@@ -125,6 +125,33 @@ def test_copies_of_a_photograph_are_one_source(folder: Path, seed: int) -> None:
     stems = [{Path(source).stem for source in part.sources} for part in (pictures.train, pictures.held_out)]
     assert not stems[0] & stems[1]
     assert len(stems[0] | stems[1]) == 8
+
+
+def planted(change: str, seed: int = 1) -> Photograph:
+    """A photograph, as somebody could put it among those that attacks learn from."""
+    picture = scene(seed, (90, 72))
+    changed = {
+        "same": picture,
+        "resized": picture.resize((45, 36)),
+        "mirrored": picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    }[change]
+    return Photograph(f"holiday-{seed}", np.asarray(changed))
+
+
+@pytest.mark.parametrize("change", ["same", "resized", "mirrored"])
+def test_a_held_out_photograph_planted_among_the_training_ones_is_refused(change: str) -> None:
+    held_out = Photograph("judged", np.asarray(scene(1, (90, 72))))
+    with pytest.raises(PictureError, match="judged is also learned from, as holiday-1") as error:
+        refuse_leaks([planted("same", seed=2), planted(change)], [held_out])
+    assert "\n" not in str(error.value)
+    refuse_leaks([planted("same", seed=seed) for seed in (2, 3, 4)], [held_out])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mirrored_copy_in_a_folder_is_never_on_the_other_side(folder: Path, seed: int) -> None:
+    scene(3).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "mirrored.png")
+    found = load(folder, seed=seed)
+    assert len({*found.train.sources, *found.held_out.sources} & {"photo-3.png", "mirrored.png"}) == 1
 
 
 def test_two_photographs_are_enough_and_one_is_not(tmp_path: Path) -> None:
