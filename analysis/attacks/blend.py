@@ -12,7 +12,7 @@ from analysis.attacks.fourier import frequencies
 # Bands grow with their frequency, as natural spectra fall with it.
 BANDS = 10
 # Keeps weights of bands with few values small, as a share of the answers' energy.
-_RIDGE = 1e-3
+_RIDGE = 1e-7
 
 
 @dataclass(frozen=True)

@@ -65,14 +65,15 @@ class Decoder(Attack):
                 learner.inherit(warm._network)
             queries = Queries(head, own.where(~judged).pictures)
             self._network = _train(network, learner, _Course(self._linear, queries), jury, deadline, self._progress)
+        self._learned = self._network is not network
 
     def _rebuild(self, activations: Tensor) -> Tensor:
         linear = torch.cat([self._linear.rebuild(part) for part in torch.split(activations, BATCH)])
         return self._correct(activations, linear)
 
     def unseen(self, own: Pairs) -> Pairs:
-        """Those of the receiver's own pictures that the network was not trained on."""
-        return own.where(kept_back(own.sources))
+        """Those of the receiver's own pictures that the network was not trained on; all where it learned nothing."""
+        return own.where(kept_back(own.sources)) if self._learned else own
 
     def rehearse(self, own: Pairs) -> Tensor:
         """Its answers to pictures out of `unseen`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -61,9 +62,10 @@ class Linear(Attack):
         targets = self._blocks.cut(own.pictures)
         folds = [_moments(features, targets, self._mean_block, members, generator) for members in _folds(own.sources)]
         chosen = _choose(folds, [features.count, 1 + self._components.rings[0]])
-        everything = _total(folds)
-        self._weights = chosen.weights(everything)
-        self._without, self._fold_of = [chosen.weights(everything - fold) for fold in folds], _fold_of(own.sources)
+        self._weights = chosen.weights(_total(folds))
+        # Solved for when they are asked for: most runs never rehearse.
+        self._without = cache(lambda fold: chosen.weights(_total([f for f in folds if f is not folds[fold]])))
+        self._fold_of = _fold_of(own.sources)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
         return self._predict(activations, self._weights)
@@ -77,7 +79,7 @@ class Linear(Attack):
         fold = torch.tensor([self._fold_of[source] for source in own.sources])
         rebuilt = torch.empty_like(own.pictures)
         for index in set(fold.tolist()):
-            rebuilt[fold == index] = self._predict(own.activations[fold == index], self._without[index])
+            rebuilt[fold == index] = self._predict(own.activations[fold == index], self._without(index))
         return rebuilt.clamp(0, 1)
 
     def _predict(self, activations: Tensor, weights: Tensor) -> Tensor:

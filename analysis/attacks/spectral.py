@@ -20,10 +20,10 @@ from analysis.metrics import psnr_db
 
 # Evaluations of the head and its gradients: to choose by, and for each picture, within a budget or without.
 TO_CHOOSE = 40
-EVALUATIONS = 60
+EVALUATIONS = 120
 MOST_EVALUATIONS = 400
 # Weights of total variation that are tried on validation pictures: near the input little is needed, deep much.
-VARIATIONS = tuple(10.0**exponent for exponent in (-5, -3, -1, -0.5))
+VARIATIONS = tuple(10.0**exponent for exponent in (-4, -2, -1, -0.5))
 # Validation pictures: some to choose the weight on, more to learn the blend from, still more for the errors' spectrum.
 CHOSEN_ON = 4
 BLENDED_ON = 12

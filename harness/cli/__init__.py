@@ -16,6 +16,7 @@ from harness.cli.models import models
 from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.splits import splits
+from harness.cli.study import study
 from harness.host import unsupported
 
 
@@ -27,7 +28,7 @@ def bench(debug: bool) -> None:
     del debug  # read in main: an error may come before click has parsed anything
 
 
-for command in (run, models, splits, attacks, export, report, devices, doctor):
+for command in (run, models, splits, attacks, export, report, devices, doctor, study):
     bench.add_command(command)
 
 

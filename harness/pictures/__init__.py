@@ -57,17 +57,18 @@ def load_pictures(
             f"{train_count} training and {held_out_count} held-out pictures of {size[0]}x{size[1]} cannot be made",
             remedy="give sizes and counts of at least 1",
         )
-    found = _collect(spec, size, seed, held_out_count)
+    found = collect(spec, size, seed, held_out_count)
     train = training_crops(found.train, size, train_count, seed)
     held_out = held_out_crops(found.held_out, size, held_out_count)
     description = (
         f"{found.title}: {train_count} training crops of {len(set(train.sources))} photographs, "
         f"{held_out_count} held-out crops of {len(set(held_out.sources))} others, {size[0]}x{size[1]} pixels"
     )
-    return Pictures(train, held_out, _sha256(train, held_out), description, found.left_out)
+    return Pictures(train, held_out, sha256_of(train, held_out), description, found.left_out)
 
 
-def _collect(spec: str, size: tuple[int, int], seed: int, held_out_count: int) -> Collection:
+def collect(spec: str, size: tuple[int, int], seed: int, held_out_count: int) -> Collection:
+    """The photographs that a spec names, as `load_pictures` takes it."""
     if spec == "builtin":
         return builtin()
     if spec.startswith("torchvision:"):
@@ -78,7 +79,8 @@ def _collect(spec: str, size: tuple[int, int], seed: int, held_out_count: int) -
     return folder(Path(spec), size, seed, held_out_count)
 
 
-def _sha256(*sets: PictureSet) -> str:
+def sha256_of(*sets: PictureSet) -> str:
+    """Over pixels, shapes and source names."""
     digest = hashlib.sha256()
     for pictures in sets:
         digest.update(repr((tuple(pictures.pixels.shape), pictures.sources)).encode())

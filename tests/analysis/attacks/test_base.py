@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from analysis.attacks import ATTACKS, Attack, Head, Pairs
+from analysis.attacks import ATTACKS, Attack, Head, Pairs, Progress
 from analysis.errors import AttackError
 from device_runner.errors import UsageError
 
@@ -86,3 +86,62 @@ def test_an_attack_that_answers_with_nan_is_caught() -> None:
 def test_an_unknown_attack_gets_the_nearest_names() -> None:
     with pytest.raises(UsageError, match="did you mean linear"):
         ATTACKS.load("liner")
+
+
+class Rehearsed(Attack):
+    """Learns as it was told: seconds and decibels, step by step."""
+
+    name, access = "rehearsed", "black-box"
+    knows, cost = "its part", "nothing"
+
+    def __init__(self, *steps: tuple[float, float]) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+        del own, head, budget_s
+        self._progress += [Progress(seconds, psnr_db) for seconds, psnr_db in self.steps]
+
+    def _rebuild(self, activations: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(activations), 3, 8, 8)
+
+
+def converged(*steps: tuple[float, float]) -> bool | None:
+    attack = Rehearsed(*steps)
+    attack.fit(Pairs(PICTURES, ACTIVATIONS, SOURCES), head=unasked)
+    return attack.converged
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (((0, 10), (50, 20), (75, 20.95), (100, 21)), True),
+        (((0, 10), (50, 20), (75, 20.8), (100, 21)), False),
+        (((0, 10), (76, 20.95), (100, 21)), False),
+        (((0, 10), (10, 21), (20, 20.5), (100, 21.05)), True),
+        (((3, 20), (10, 20)), True),
+        (((8, 20), (10, 20)), False),
+        (((7, 20),), False),
+    ],
+    ids=["last quarter", "still rising", "little of it known", "best before", "flat", "only its end known", "one look"],
+)
+def test_an_attack_that_gains_little_in_the_last_quarter_of_its_time_has_converged(
+    steps: tuple[tuple[float, float], ...], expected: bool
+) -> None:
+    assert converged(*steps) is expected
+
+
+def test_an_attack_without_a_course_says_nothing_of_whether_it_has_converged() -> None:
+    assert converged() is None
+
+
+@pytest.mark.xfail(strict=True, reason="its one look counts as what it reached before")
+def test_an_attack_that_had_no_time_to_learn_has_not_converged() -> None:
+    assert converged((0, 20)) is False
+
+
+def test_each_fit_begins_a_new_course() -> None:
+    attack = Rehearsed((1, 10), (2, 11))
+    for _ in range(2):
+        attack.fit(Pairs(PICTURES, ACTIVATIONS, SOURCES), head=unasked)
+        assert attack.progress == (Progress(1, 10), Progress(2, 11))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import time
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from analysis.attacks import Pairs, decoder
+from analysis.attacks import Head, Pairs, decoder
 from analysis.attacks.decoder import Decoder
 from analysis.attacks.linear import Linear
+from analysis.attacks.queries import Queries
+from analysis.attacks.validation import kept_back, spread
 from analysis.metrics import psnr_db
 
 HOURS = 7200.0
@@ -67,3 +72,159 @@ def test_stages_double_from_the_grid_to_half_the_picture(
     grid: tuple[int, int], input_size: tuple[int, int], stages: list[tuple[int, int]]
 ) -> None:
     assert decoder._stages(grid, input_size) == stages
+
+
+# what it learns from, and what it is judged by
+
+
+def test_it_learns_from_queries_and_never_sees_photographs_that_are_kept_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    class Watched(Queries):
+        def __init__(self, head: Head, pictures: Tensor) -> None:
+            given.append(pictures)
+            super().__init__(head, pictures)
+
+    monkeypatch.setattr(decoder, "Queries", Watched)
+    monkeypatch.setattr(decoder, "MOST_STEPS", 2)
+    asked = []
+
+    def watched_head(seen: Tensor) -> Tensor:
+        asked.append(len(seen))
+        return head(seen)
+
+    own = pairs(96, 0)
+    Decoder().fit(own, head=watched_head, budget_s=HOURS)
+    kept = kept_back(own.sources)
+    assert torch.equal(given[0], own.pictures[~kept])
+    assert asked == [decoder.BATCH] * 2
+
+
+def test_what_it_rehearses_it_did_not_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, attack = pairs(96, 0), Decoder()
+    attack.fit(own, head=head, budget_s=1e-3)
+    linear = Linear()
+    linear.fit(own, head=head)
+    assert len(attack.unseen(own)) == len(own), "it has learned nothing, so all are unseen"
+    torch.testing.assert_close(attack.rehearse(own), linear.rehearse(own))
+    monkeypatch.setattr(decoder, "_train", lambda _, learner, *__: learner)
+    attack.fit(own, head=head)
+    assert attack.unseen(own).sources == own.where(kept_back(own.sources)).sources
+
+
+def test_its_rehearsal_is_what_its_progress_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "MOST_STEPS", 200)
+    own, attack = pairs(400, 0), Decoder()
+    attack.fit(own, head=head, budget_s=HOURS)
+    assert len(attack.progress) == 5
+    judged = spread(attack.unseen(own), decoder.MOST_JUDGED)
+    reached = float(psnr_db(judged.pictures, attack.rehearse(judged)).mean())
+    assert reached == pytest.approx(attack.progress[-1].psnr_db, abs=0.01)
+    assert reached > attack.progress[0].psnr_db
+
+
+def test_its_progress_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "MOST_STEPS", 40)
+    monkeypatch.setattr(decoder, "_STEPS_BETWEEN_JUDGEMENTS", 2)
+    monkeypatch.setattr(decoder, "LEARNING_RATE", 0.1)  # so that it goes astray at times
+    attack = Decoder()
+    attack.fit(pairs(96, 0), head=head, budget_s=HOURS)
+    reached = [step.psnr_db for step in attack.progress]
+    assert len(reached) == 21
+    assert reached == sorted(reached)
+    assert [step.seconds for step in attack.progress] == sorted(step.seconds for step in attack.progress)
+
+
+# its neighbour
+
+
+def corrector(channels: int, side: int, seed: int) -> decoder._Corrector:
+    """A network for maps of so many channels and places a side, of pictures of 32x32 pixels; no weight is zero."""
+    torch.manual_seed(seed)
+    network = decoder._Corrector(channels, (side, side), (32, 32))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter)
+    return network
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> list[bool]:
+    """Whether each parameter of one is that of the other."""
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return [mine.shape == theirs.shape and torch.equal(mine, theirs) for mine, theirs in pairs]
+
+
+def test_the_neighbours_weights_are_taken_over_where_shapes_fit() -> None:
+    mine, theirs = corrector(20, 8, 0), corrector(30, 8, 1)
+    mine_before, theirs_before = copy.deepcopy(mine), copy.deepcopy(theirs)
+    mine.inherit(theirs)
+    assert same(mine.enter, theirs.enter) == [False] + [True] * 9, "all but the weights of 20 channels in place of 30"
+    assert same(mine.enter, mine_before.enter)[0], "they stay its own"
+    assert all(same(mine.stages, theirs.stages))
+    assert all(same(mine.leave, theirs.leave))
+    assert all(same(theirs, theirs_before))
+
+
+@pytest.mark.parametrize("sides", [(2, 8), (8, 2)])
+def test_stages_are_matched_from_the_pictures_side(sides: tuple[int, int]) -> None:
+    mine, theirs = corrector(20, sides[0], 0), corrector(20, sides[1], 1)
+    before = copy.deepcopy(mine)
+    assert {len(mine.stages), len(theirs.stages)} == {1, 3}
+    mine.inherit(theirs)
+    assert all(same(mine.leave, theirs.leave))
+    assert all(same(mine.stages[-1], theirs.stages[-1]))
+    assert all(same(mine.stages[:-1], before.stages[:-1]))
+
+
+def test_after_its_neighbour_it_is_soon_as_good_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "MOST_STEPS", 200)
+    neighbour, cold, warm = Decoder(), Decoder(), Decoder()
+    own = pairs(400, 0)
+    neighbour.fit(own, head=head, budget_s=HOURS)
+    monkeypatch.setattr(decoder, "MOST_STEPS", 50)
+    warm.neighbour = neighbour
+    for attack in (cold, warm):
+        attack.fit(own, head=head, budget_s=HOURS)
+    gained = [attack.progress[-1].psnr_db - attack.progress[0].psnr_db for attack in (neighbour, cold, warm)]
+    assert gained[2] > gained[1] + 0.3
+    assert gained[2] > 0.8 * gained[0]
+
+
+def test_with_a_neighbour_and_no_time_it_still_answers_as_the_linear_decoder_does() -> None:
+    neighbour, attack = Decoder(), Decoder()
+    neighbour.fit(pairs(96, 0), head=head, budget_s=1e-3)
+    for parameter in neighbour._network.parameters():
+        torch.nn.init.normal_(parameter)
+    attack.neighbour = neighbour
+    assert torch.equal(rebuilt(attack, budget_s=1e-3), rebuilt(Linear(), budget_s=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("neighbour", "budget_s", "expected"),
+    [
+        (None, None, decoder.DEFAULT_BUDGET_S),
+        (Decoder, None, decoder.WARM_BUDGET_S),
+        (Linear, None, decoder.DEFAULT_BUDGET_S),
+        (None, 5.0, 5.0),
+        (Decoder, 100.0, 100.0),
+    ],
+)
+def test_its_own_choice_of_a_budget_is_shorter_after_its_neighbour(
+    neighbour: type[Decoder | Linear] | None,
+    budget_s: float | None,
+    expected: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, attack = pairs(24, 0), Decoder()
+    if neighbour is not None:
+        attack.neighbour = neighbour()
+        attack.neighbour.fit(own, head=head, budget_s=1e-3)
+    deadlines = []
+
+    def untrained(first: decoder._Corrector, *given: object) -> decoder._Corrector:
+        deadlines.append(given[3])
+        return first
+
+    monkeypatch.setattr(decoder, "_train", untrained)
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    attack.fit(own, head=head, budget_s=budget_s)
+    assert deadlines == [1000 + expected]

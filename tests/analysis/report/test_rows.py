@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report.remarks import footnotes, remarks
+from analysis.report.remarks import FAILED_RESIDUAL, footnotes, remarks
 from analysis.report.rows import Row, experiments, head_time, printable, ranges, shortened
 
 Rows = list[dict[str, Any]]
@@ -79,6 +79,16 @@ def test_rows_with_the_same_trouble_share_a_footnote(make_rows: MakeRows) -> Non
     marks = footnotes(Row(row) for row in rows)
     assert list(marks.values()) == list("abcdef")
     assert [sentence.split()[0] for sentence in marks] == ["xnnpack", "unstable:", "the", "head", "the", "the"]
+
+
+@pytest.mark.parametrize(
+    ("residual", "said"), [(None, False), (0.02, False), (FAILED_RESIDUAL, False), (0.41, True), (1.3, True)]
+)
+def test_an_attack_that_found_no_picture_for_the_activation_says_nothing_of_privacy(
+    make_rows: MakeRows, residual: float | None, said: bool
+) -> None:
+    row = Row(make_rows(splits=3)[1] | {"feature_residual": residual})
+    assert [sentence.startswith("the attack failed") for sentence in remarks(row)] == [True] * said
 
 
 def test_a_profiled_head_time_is_remarked_upon_with_what_to_do_even_where_the_row_is_not_ok(

@@ -1,0 +1,1 @@
+"""How a network's structure decides what its activations give away: the paper's question."""

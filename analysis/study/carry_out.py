@@ -1,0 +1,173 @@
+"""Attacks every cell of a plan that is not on disk yet, one process a core."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import torch
+
+from analysis.attacks import ATTACKS, Attack, Pairs
+from analysis.leakage import collect_pairs
+from analysis.metrics import floor_psnr_db, psnr_db, ssim
+from analysis.study.cells import Cell, Plan, Specimen, grouped
+from analysis.study.photographs import Photographs
+from analysis.study.records import Journal, Record
+from analysis.study.specimens import Ready, make
+from device_runner.errors import SplitbenchError
+from harness.heads import TorchHead
+
+# An attack may fail inside torch or numpy: that cell says so, the others go on.
+_FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
+
+
+def missing(plan: Plan, photographs: Photographs, journal: Journal) -> list[Cell]:
+    """The cells that are still to be attacked; those that failed are tried again."""
+    keys = {cell: cell.key(photographs.sha256) for cell in plan.cells}
+    known = journal.read(list(keys.values()))
+    return [cell for cell, key in keys.items() if key not in known or known[key].status == "failed"]
+
+
+def carry_out(
+    cells: Sequence[Cell], photographs: Photographs, journal: Journal, finished: Callable[[Record], None]
+) -> None:
+    """Attack cells; each is on disk as soon as it is finished, so that a killed study goes on where it was.
+
+    Args:
+        finished: called for each cell once its specimen is done.
+
+    Raises:
+        ResultsError: nothing can be stored any more.
+    """
+    with _workers(photographs, journal.folder) as pool:
+        futures = [pool.submit(_attack_specimen, specimen, todo) for specimen, todo in grouped(cells).items()]
+        for future in as_completed(futures):
+            for record in future.result():
+                finished(record)
+
+
+def attack_specimen(
+    specimen: Specimen, cells: Sequence[Cell], photographs: Photographs, journal: Journal
+) -> list[Record]:
+    """Attack cells of one specimen, and keep a record of each."""
+    records = []
+    for record in _records(specimen, cells, photographs):
+        journal.append(record)
+        records.append(record)
+    return records
+
+
+def _records(specimen: Specimen, cells: Sequence[Cell], photographs: Photographs) -> Iterator[Record]:
+    try:
+        bench = _Bench(make(specimen, photographs), photographs.sha256)
+    except _FAILURES as exc:
+        for cell in cells:
+            yield Record(key=cell.key(photographs.sha256), cell=cell, status="failed", reason=str(exc))
+        return
+    yield from map(bench.attack, cells)
+
+
+class _Bench:
+    """What all attacks on a specimen have in common."""
+
+    def __init__(self, ready: Ready, photographs_sha256: str) -> None:
+        self._ready, self._photographs_sha256 = ready, photographs_sha256
+        points = list(dict.fromkeys(ready.points))
+        self._own = collect_pairs(ready.network, points, ready.pictures)
+        self._judged = ready.pictures.held_out.as_float()
+        parts = list(ready.network.activations(self._judged, points))
+        self._shipped = {p.index: torch.cat([part[p.index] for part in parts]) for p in points}
+        self._floor = tuple(floor_psnr_db(ready.pictures.train.as_float(), self._judged).tolist())
+
+    def attack(self, cell: Cell) -> Record:
+        """A cell's record."""
+        model = self._ready.network.model
+        record = Record(
+            key=cell.key(self._photographs_sha256),
+            cell=cell,
+            status="ok",
+            weights=model.weights,
+            input_size=model.input_size,
+            at=self._ready.facts(cell.cut),
+            fit=self._ready.fit,
+        )
+        own = self._own[self._ready.points[cell.cut].index]
+        try:
+            attack = ATTACKS.load(cell.attack)()
+            reason = attack.skip(own.activation_shape, own.input_size)
+            if reason is not None:
+                return record.model_copy(update={"status": "skipped", "reason": reason})
+            return record.model_copy(update=self._judge(attack, own, cell))
+        except _FAILURES as exc:
+            return record.model_copy(update={"status": "failed", "reason": str(exc)})
+
+    def _judge(self, attack: Attack, own: Pairs, cell: Cell) -> dict[str, object]:
+        point = self._ready.points[cell.cut]
+        began = time.perf_counter()
+        attack.fit(own, head=TorchHead(self._ready.network, point))
+        rebuilt = attack.rebuild(self._shipped[point.index])
+        return {
+            "converged": attack.converged,
+            "seconds": time.perf_counter() - began,
+            "sources": self._ready.pictures.held_out.sources,
+            "psnr_db": tuple(psnr_db(self._judged, rebuilt).tolist()),
+            "ssim": tuple(ssim(self._judged, rebuilt).tolist()),
+            "floor_psnr_db": self._floor,
+        }
+
+
+@contextmanager
+def _workers(photographs: Photographs, folder: Path) -> Iterator[ProcessPoolExecutor]:
+    """A process a core, each on one thread, so that figures do not depend on their number."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # NumPy reads it when it is loaded, in the processes that begin now
+    pool = ProcessPoolExecutor(
+        len(os.sched_getaffinity(0)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(photographs, folder),
+    )
+    try:
+        yield pool
+    except BaseException:
+        for child in multiprocessing.active_children():  # what is unfinished is done again next time
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_photographs: Photographs
+_journal: Journal
+
+
+def _begin(photographs: Photographs, folder: Path) -> None:
+    """Prepare a worker: one thread, deaf to Ctrl-C (its parent ends it), and gone when its parent is."""
+    global _photographs, _journal
+    _photographs, _journal = photographs, Journal(folder)
+    torch.set_num_threads(1)
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao's import warns of torch's future
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    multiprocessing.set_start_method(
+        "fork", force=True
+    )  # a lock of tqdm's, inside torch, would outlive a kill otherwise
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _attack_specimen(specimen: Specimen, cells: Sequence[Cell]) -> list[Record]:
+    return attack_specimen(specimen, cells, _photographs, _journal)

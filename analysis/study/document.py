@@ -1,0 +1,188 @@
+"""Writes the study's document: question, set-up, charts, verdicts, limits; Markdown beside a folder of charts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from analysis.score import AREA_CAP_DB
+from analysis.study import verdicts as judged
+from analysis.study.cells import BEST_NETWORKS, FIT_TARGET, NETWORKS, SHARES, Plan, network_of
+from analysis.study.charts import write_charts
+from analysis.study.curves import Area, curves
+from analysis.study.families import FAMILIES
+from analysis.study.photographs import FOLDS, HELD_OUT_PICTURES, TRAIN_PICTURES, Photographs
+from analysis.study.records import Record
+from analysis.study.verdicts import Effect, Verdict
+from harness.errors import ResultsError
+from harness.results.store import write_whole
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A network of the families, as its records tell; most families share their reference."""
+
+    names: tuple[str, ...]
+    head_params: int
+    head_macs: int
+    activations: str
+    accuracy: float | None
+    fitted: int
+    reached: int
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """How an attack fared over all cells of one kind of network."""
+
+    kind: str
+    attack: str
+    cells: int
+    failed: int
+    unconverged: int
+    no_course: int
+    seconds: float
+
+
+def write_document(path: Path, plan: Plan, records: Sequence[Record], photographs: Photographs) -> list[Verdict]:
+    """Write the document to `path` and its charts into the folder of the same name beside it.
+
+    Args:
+        records: of the plan's cells, as many as there are.
+
+    Returns:
+        The verdicts that it states.
+
+    Raises:
+        ResultsError: no space, or not allowed.
+    """
+    found = judged.effects(records)
+    stated = judged.verdicts(found, len(photographs.sources))
+    zoo, cases = curves(records, "zoo"), curves(records, "case")
+    folder = path.with_suffix("")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ResultsError(f"cannot write to {folder}: {exc.strerror}", remedy="name another --document") from exc
+    charts = write_charts(records, found, zoo, folder)
+    claimed = {claim.contrast for claim in judged.CLAIMS}
+    text = (
+        _environment()
+        .get_template("study.md.j2")
+        .render(
+            plan=plan,
+            photographs=photographs,
+            records=records,
+            statuses=Counter(record.status for record in records),
+            failures=Counter(_failure(record) for record in records if record.status != "ok"),
+            unfitted=sum(record.fit is not None and not record.fit.reached for record in records),
+            charts={name: f"{folder.name}/{chart.name}" for name, chart in charts.items()},
+            verdicts=stated,
+            others=[effect for effect in found if effect.contrast not in claimed],
+            attacked=list(_attacked(records)),
+            structures=list(_structures(records)),
+            zoo=sorted(zoo, key=lambda curve: (-curve.area_db.mean, curve.network)),
+            cases=cases,
+            constants={
+                "folds": FOLDS,
+                "train": TRAIN_PICTURES,
+                "held_out": HELD_OUT_PICTURES,
+                "target": FIT_TARGET,
+                "shares": SHARES,
+                "best": BEST_NETWORKS,
+                "cap": AREA_CAP_DB,
+                "photographs": judged.FEWEST_PHOTOGRAPHS,
+                "seeds": judged.FEWEST_SEEDS,
+                "smallest": judged.SMALLEST_EFFECT_DB,
+            },
+        )
+    )
+    write_whole(path, text.encode())
+    return stated
+
+
+def interval(effect: Effect) -> str:
+    """An effect with its interval: "-1.2 [-1.9, -0.5]"."""
+    low, high = effect.interval
+    return f"{effect.mean:+.1f} [{low:+.1f}, {high:+.1f}]" if np.isfinite(low) else f"{effect.mean:+.1f} [one seed]"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("analysis.study", "."),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - Markdown, from our own figures
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"interval": interval, "area": _area, "row": _row, "unconverged": _unconverged}
+    return environment
+
+
+def _row(values: Iterable[float], form: str) -> str:
+    """Figures of several cuts in one cell of a table."""
+    return " / ".join(format(value, form) for value in values)
+
+
+def _area(area: Area, form: str) -> str:
+    if area.interval is None:
+        return format(area.mean, form)
+    low, high = area.interval
+    return f"{area.mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def _unconverged(effect: Effect) -> str:
+    """Cells in which the attack had not converged, for the first and the last network of a contrast."""
+    first, last = effect.contrast.weights[0][0], effect.contrast.weights[-1][0]
+    return ", ".join(f"{name.split('/')[1]} {effect.unconverged[name]}/{effect.cells}" for name in (first, last))
+
+
+def _failure(record: Record) -> str:
+    specimen = record.cell.specimen
+    where = specimen.network if specimen.kind != "family" else specimen.kind
+    return f"{where}, {record.cell.attack}: {record.reason}"
+
+
+def _attacked(records: Sequence[Record]) -> Iterable[Attacked]:
+    for kind, attack in dict.fromkeys((record.cell.specimen.kind, record.cell.attack) for record in records):
+        chosen = [r for r in records if (r.cell.specimen.kind, r.cell.attack) == (kind, attack)]
+        done = [record for record in chosen if record.status == "ok"]
+        yield Attacked(
+            kind,
+            attack,
+            cells=len(chosen),
+            failed=len(chosen) - len(done),
+            unconverged=sum(record.converged is False for record in done),
+            no_course=sum(record.converged is None for record in done),
+            seconds=float(np.median([record.seconds for record in done])) if done else 0.0,
+        )
+
+
+def _names(network: str) -> tuple[str, ...]:
+    """What a network is called in each family that it belongs to."""
+    variants = [variant for family in FAMILIES.values() for variant in family]
+    return tuple(f"{v.family}/{v.name}" for v in variants if network_of(v.family, v.name) == network)
+
+
+def _structures(records: Sequence[Record]) -> Iterable[Structure]:
+    for network in NETWORKS:
+        known = [r for r in records if r.cell.specimen.kind == "family" and r.cell.specimen.network == network]
+        cuts = {record.cell.cut: record.at for record in known if record.at is not None}
+        if not cuts:
+            continue
+        fits = {record.cell.specimen: record.fit for record in known if record.fit is not None}
+        deepest = cuts[max(cuts)]
+        yield Structure(
+            _names(network),
+            deepest.head_params,
+            deepest.head_macs,
+            " and ".join("x".join(map(str, at.activation_shape[1:])) for _, at in sorted(cuts.items())),
+            accuracy=float(np.mean([fit.accuracy for fit in fits.values()])) if fits else None,
+            fitted=len(fits),
+            reached=sum(fit.reached for fit in fits.values()),
+        )

@@ -1,0 +1,142 @@
+"""What is kept of a finished cell, and the file that it is kept in."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from analysis.study.cells import Cell
+from harness.errors import ResultsError
+
+
+class CutFacts(BaseModel):
+    """Where a specimen was cut.
+
+    Attributes:
+        mac_share: of all MACs, done before the cut.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    split: str
+    activation_shape: tuple[int, ...]
+    head_params: int
+    head_macs: int
+    mac_share: float
+
+
+class FitFacts(BaseModel):
+    """How fitting a specimen went.
+
+    Attributes:
+        accuracy: on crops that it was not fitted on, of the same photographs.
+        reached: whether that is the accuracy at which fitting stops.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accuracy: float
+    steps: int
+    reached: bool
+
+
+class Record(BaseModel):
+    """One cell that was tried.
+
+    Attributes:
+        key: of the cell and of all else that decides its figures.
+        reason: why there are no figures.
+        converged: whether more time would hardly have helped the attack; None where it has no course of its own.
+        sources, psnr_db, ssim, floor_psnr_db: per held-out picture.
+        seconds: that learning and rebuilding took.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    cell: Cell
+    status: Literal["ok", "failed", "skipped"]
+    reason: str = ""
+    weights: str = ""
+    input_size: tuple[int, int] = (0, 0)
+    at: CutFacts | None = None
+    fit: FitFacts | None = None
+    converged: bool | None = None
+    seconds: float = 0.0
+    sources: tuple[str, ...] = ()
+    psnr_db: tuple[float, ...] = ()
+    ssim: tuple[float, ...] = ()
+    floor_psnr_db: tuple[float, ...] = ()
+
+
+class Journal:
+    """A study's folder: `cells.jsonl` has a line for each cell that was tried, on disk before the next begins.
+
+    Args:
+        folder: is made where it is missing.
+
+    Raises:
+        ResultsError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._path = folder, folder / "cells.jsonl"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._path.touch()
+        except OSError as exc:
+            raise ResultsError(f"cannot write to {folder}: {exc.strerror}", remedy="choose another with --out") from exc
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second study from this folder; the lock goes with the process."""
+        with (self.folder / "lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise ResultsError(f"{self.folder} is being written by another study", remedy="wait for it") from exc
+            yield
+
+    def read(self, keys: Sequence[str]) -> dict[str, Record]:
+        """The newest record of each of these keys that was tried; lines that were torn by a kill are no records."""
+        wanted = set(keys)
+        found = {record.key: record for record in self._records()}
+        return {key: record for key, record in found.items() if key in wanted}
+
+    def append(self, record: Record) -> None:
+        """Write a record to disk; several processes may.
+
+        Raises:
+            ResultsError: no space left.
+        """
+        try:
+            with self._path.open("r+b") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX)
+                stream.write(_torn(stream) + record.model_dump_json().encode() + b"\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as exc:
+            raise ResultsError(
+                f"cannot write to {self._path}: {exc.strerror}", remedy="free disk space, then start the study again"
+            ) from exc
+
+    def _records(self) -> Iterator[Record]:
+        for line in self._path.read_bytes().splitlines():
+            try:
+                yield Record.model_validate_json(line)
+            except ValidationError:
+                continue
+
+
+def _torn(stream: BinaryIO) -> bytes:
+    """Goes to the file's end; what is missing there for a new line to begin."""
+    if not stream.seek(0, os.SEEK_END):
+        return b""
+    stream.seek(-1, os.SEEK_END)
+    return b"" if stream.read(1) == b"\n" else b"\n"

@@ -1,0 +1,263 @@
+"""From cells to verdicts: how structure changes what an attack recovers, seed by seed, and what papers say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.weightstats import DescrStatsW
+
+from analysis.study.cells import network_of
+from analysis.study.families import DEPTHS
+from analysis.study.records import Record
+
+FEWEST_PHOTOGRAPHS, FEWEST_SEEDS = 20, 5
+# Differences under this mean nothing to the owner of a picture, and prototypes of attacks differ by as much.
+SMALLEST_EFFECT_DB = 0.5
+
+Says = Literal["lowers", "raises", "does not lower"]
+Word = Literal["confirmed", "refuted", "undecided"]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A weighted sum over networks: what a difference in structure does to the PSNR.
+
+    Args:
+        name: what is compared with what.
+        weights: network (a key of `NETWORKS`) and weight; they sum to zero.
+    """
+
+    name: str
+    weights: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper says that a contrast does to leakage."""
+
+    paper: str
+    text: str
+    contrast: Contrast
+    says: Says
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A contrast as one attack sees it.
+
+    Args:
+        state: of the networks: untrained or fitted.
+        per_seed: the contrast in dB by seed, the mean over cuts; the unit of the analysis.
+        per_cut: the same by cut, the mean over seeds.
+        above_floor_db: mean PSNR above the floor of the network that leaks most.
+        unconverged: cells in which the attack had not converged, by network.
+        cells: how many cells each network has.
+    """
+
+    contrast: Contrast
+    state: str
+    attack: str
+    per_seed: dict[int, float]
+    per_cut: dict[int, float]
+    above_floor_db: float
+    unconverged: dict[str, int]
+    cells: int
+
+    @property
+    def mean(self) -> float:
+        """The effect in dB; above 0: it raises what is recovered."""
+        return float(np.mean(list(self.per_seed.values())))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the effect in dB: Student's t over the seeds' paired differences; endless for one seed."""
+        if len(self.per_seed) < 2:
+            return -np.inf, np.inf
+        low, high = DescrStatsW(list(self.per_seed.values())).tconfint_mean(alpha=0.05)
+        return float(low), float(high)
+
+    def of_seeds(self, seeds: Iterable[int]) -> Effect:
+        """The same from some of the seeds."""
+        chosen = {seed: self.per_seed[seed] for seed in seeds}
+        return Effect(
+            self.contrast, self.state, self.attack, chosen, {}, self.above_floor_db, self.unconverged, self.cells
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a claim holds for one attack.
+
+    Args:
+        reason: why it is undecided, or empty.
+        halves: what either half of the seeds says alone; empty where they are too few to say anything.
+    """
+
+    claim: Claim
+    effect: Effect
+    word: Word
+    reason: str
+    halves: tuple[Word, ...]
+
+
+def _against(family: str, variant: str, reference: str, name: str) -> Contrast:
+    return Contrast(name, ((network_of(family, variant), 1.0), (network_of(family, reference), -1.0)))
+
+
+def _along_depth(body: str) -> Contrast:
+    """The change from the shallowest to the deepest network along a line through all, depths in doublings."""
+    steps = np.log2(DEPTHS) - np.log2(DEPTHS).mean()
+    weights = steps * np.ptp(steps) / np.square(steps).sum()
+    networks = [network_of("depth", f"{body}_{depth}") for depth in DEPTHS]
+    name = f"{DEPTHS[-1]} against {DEPTHS[0]} convolutions, {body}"
+    return Contrast(name, tuple(zip(networks, map(float, weights), strict=True)))
+
+
+RESIDUAL = _against("skip", "residual", "plain", "residual against plain")
+DENSE = _against("skip", "dense", "plain", "concatenating (dense) against plain")
+INCEPTION = _against("branches", "inception", "one", "inception branches against one")
+DEPTH_PLAIN, DEPTH_RESIDUAL = _along_depth("plain"), _along_depth("residual")
+CONTRASTS = (
+    RESIDUAL,
+    DENSE,
+    INCEPTION,
+    DEPTH_PLAIN,
+    DEPTH_RESIDUAL,
+    _against("pooling", "max", "stride", "max pooling against stride"),
+    _against("norm", "without", "with", "without batch norm against with"),
+    _against("activation", "gelu", "relu", "GELU against ReLU"),
+)
+_OH_LEE, _PEEL, _GOLDEN = "Oh & Lee, EMDL 2019", "PEEL, arXiv 2504.06410", "Golden Partition Zone, arXiv 2506.15412"
+CLAIMS = (
+    Claim(_OH_LEE, "skip connections lower leakage", RESIDUAL, "lowers"),
+    Claim(_PEEL, "residual blocks cause leakage", RESIDUAL, "raises"),
+    Claim(_OH_LEE, "skip connections lower leakage", DENSE, "lowers"),
+    Claim(_OH_LEE, "depth lowers leakage", DEPTH_PLAIN, "lowers"),
+    Claim(_GOLDEN, "more depth does not protect", DEPTH_PLAIN, "does not lower"),
+    Claim(_OH_LEE, "depth lowers leakage", DEPTH_RESIDUAL, "lowers"),
+    Claim(_GOLDEN, "more depth does not protect", DEPTH_RESIDUAL, "does not lower"),
+    Claim(_OH_LEE, "diverse operations (inception branches) lower leakage", INCEPTION, "lowers"),
+)
+
+
+def effects(records: Sequence[Record]) -> list[Effect]:
+    """Every contrast, for each state and attack for which any seed has all of its networks."""
+    table = _table(records)
+    found = []
+    for contrast in CONTRASTS:
+        for state in ("untrained", "fitted"):
+            for attack in dict.fromkeys(table["attack"]):
+                chosen = table[(table["state"] == state) & (table["attack"] == attack)]
+                if (effect := _effect(chosen, contrast, state, attack)) is not None:
+                    found.append(effect)
+    return found
+
+
+def is_compared(record: Record) -> bool:
+    """Whether a cell takes part: attacked, of a family, and where fitted, to the accuracy that all are fitted to."""
+    of_family = record.cell.specimen.kind == "family"
+    return record.status == "ok" and of_family and (record.fit is None or record.fit.reached)
+
+
+def verdicts(found: Sequence[Effect], photographs: int) -> list[Verdict]:
+    """Every claim, by each of the effects that it is about.
+
+    Args:
+        found: what `effects` gave.
+        photographs: how many source photographs the study has; few make every verdict undecided.
+    """
+    return [
+        _verdict(claim, effect, photographs)
+        for claim in CLAIMS
+        for effect in found
+        if effect.contrast == claim.contrast
+    ]
+
+
+def decide(says: Says, effect: Effect, photographs: int) -> tuple[Word, str]:
+    """Verdict on what a claim says, and why it is undecided where it is."""
+    if photographs < FEWEST_PHOTOGRAPHS:
+        return "undecided", f"fewer than {FEWEST_PHOTOGRAPHS} photographs"
+    if len(effect.per_seed) < FEWEST_SEEDS:
+        return "undecided", f"fewer than {FEWEST_SEEDS} seeds"
+    if effect.above_floor_db < SMALLEST_EFFECT_DB:
+        return "undecided", "the attack recovers nothing"
+    low, high = effect.interval
+    if says == "does not lower" and low > -SMALLEST_EFFECT_DB:
+        return "confirmed", ""
+    if low <= 0 <= high:
+        return "undecided", "the interval holds 0"
+    if abs(effect.mean) < SMALLEST_EFFECT_DB:
+        return "undecided", f"smaller than {SMALLEST_EFFECT_DB} dB"
+    lowers = effect.mean < 0
+    return ("confirmed" if lowers == (says == "lowers") else "refuted"), ""
+
+
+def _verdict(claim: Claim, effect: Effect, photographs: int) -> Verdict:
+    word, reason = decide(claim.says, effect, photographs)
+    halves = tuple(decide(claim.says, half, photographs)[0] for half in _halves(effect))
+    if word != "undecided" and any(half != word for half in halves):
+        return Verdict(claim, effect, "undecided", "not from either half of the seeds", halves)
+    return Verdict(claim, effect, word, reason, halves)
+
+
+def _halves(effect: Effect) -> list[Effect]:
+    seeds = sorted(effect.per_seed)
+    if len(seeds) < 2 * FEWEST_SEEDS:
+        return []
+    return [effect.of_seeds(seeds[: len(seeds) // 2]), effect.of_seeds(seeds[len(seeds) // 2 :])]
+
+
+def _table(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per cell that takes part; whoever does worse than the mean picture would have answered with that."""
+    rows = [
+        {
+            "network": record.cell.specimen.network,
+            "state": record.cell.specimen.state,
+            "seed": record.cell.specimen.seed,
+            "fold": record.cell.specimen.fold,
+            "cut": record.cell.cut,
+            "attack": record.cell.attack,
+            "psnr_db": float(max(np.mean(record.psnr_db), np.mean(record.floor_psnr_db))),
+            "floor_db": float(np.mean(record.floor_psnr_db)),
+            "unconverged": float(record.converged is False),
+        }
+        for record in records
+        if is_compared(record)
+    ]
+    columns = ["network", "state", "seed", "fold", "cut", "attack", "psnr_db", "floor_db", "unconverged"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _effect(table: pd.DataFrame, contrast: Contrast, state: str, attack: str) -> Effect | None:
+    """The contrast from those (seed, fold, cut) that all of its networks have."""
+    networks = [network for network, _ in contrast.weights]
+    psnr = _wide(table, "psnr_db", networks).dropna()
+    if psnr.empty:
+        return None
+    difference = pd.Series(psnr.to_numpy() @ np.array([weight for _, weight in contrast.weights]), psnr.index)
+    unconverged = _wide(table, "unconverged", networks).loc[psnr.index].sum()
+    return Effect(
+        contrast,
+        state,
+        attack,
+        per_seed=_means(difference, "seed"),
+        per_cut=_means(difference, "cut"),
+        above_floor_db=float((psnr.mean() - _wide(table, "floor_db", networks).loc[psnr.index].mean()).max()),
+        unconverged={network: int(unconverged[network]) for network in networks},
+        cells=len(psnr),
+    )
+
+
+def _wide(table: pd.DataFrame, column: str, networks: Sequence[str]) -> pd.DataFrame:
+    """A column with one row per (seed, fold, cut) and one column per network."""
+    wide = table.pivot_table(index=["seed", "fold", "cut"], columns="network", values=column)
+    return wide.reindex(columns=list(networks))
+
+
+def _means(difference: pd.Series[float], level: str) -> dict[int, float]:
+    return {int(str(key)): float(value) for key, value in difference.groupby(level=level).mean().items()}

@@ -1,0 +1,138 @@
+"""The best attack is chosen by the receiver's own pictures that nobody learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from analysis.attacks import Attack, Head, Pairs, Progress, best
+from analysis.attacks.best import Best
+from analysis.attacks.validation import kept_back
+
+SOURCES = tuple(f"photograph-{index % 8}" for index in range(32))
+PICTURES = torch.rand(32, 3, 8, 8, generator=torch.Generator().manual_seed(0)) / 2 + 0.25
+OWN = Pairs(PICTURES, PICTURES.flatten(1), SOURCES)
+
+
+class Stub(Attack):
+    """Answers its own pictures with a known error, and received ones with a shade that is its signature."""
+
+    name, access = "stub", "white-box"
+    knows, cost = "everything", "nothing"
+    made: ClassVar[list[Stub]] = []
+
+    def __init__(self, name: str, start: str) -> None:
+        super().__init__()
+        self.name = name  # type: ignore[misc]
+        self.error, self.shade = 1.0, 0.0
+        self.asked: list[Pairs] = []
+        self.given: list[tuple[float | None, Attack | None]] = []
+        self.start = Stub(start, "") if start else self
+        self.made.append(self)
+
+    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+        del head
+        self.given.append((budget_s, self.neighbour))
+        self._progress = [Progress(1.0, self.shade)]
+        if self.start is not self:
+            self.start.fit(own, head=torch.flatten)
+
+    def rehearse(self, own: Pairs) -> Tensor:
+        self.asked.append(own)
+        return own.pictures + self.error
+
+    def _rebuild(self, activations: Tensor) -> Tensor:
+        return torch.full((len(activations), 3, 8, 8), self.shade)
+
+
+NAMES = ("linear", "spectral", "decoder", "refine")
+SetErrors = Callable[..., list[Stub]]
+
+
+@pytest.fixture
+def stubs(monkeypatch: pytest.MonkeyPatch) -> SetErrors:
+    """Put stubs in the candidates' place; give each one's error, in the order of NAMES."""
+
+    def place(*errors: float) -> list[Stub]:
+        monkeypatch.setattr(Stub, "made", [])
+        spectral, refine = Stub("spectral", "linear"), Stub("refine", "decoder")
+        candidates = [spectral.start, spectral, refine.start, refine]
+        for candidate, error, shade in zip(candidates, errors, (0.2, 0.4, 0.6, 0.8), strict=True):
+            candidate.error, candidate.shade = error, shade
+        monkeypatch.setattr(best, "Spectral", lambda: spectral)
+        monkeypatch.setattr(best, "Refine", lambda: refine)
+        return candidates
+
+    return place
+
+
+def fitted(*, budget_s: float | None = None, neighbour: Attack | None = None) -> Best:
+    attack = Best()
+    attack.neighbour = neighbour
+    attack.fit(OWN, head=torch.flatten, budget_s=budget_s)
+    return attack
+
+
+@pytest.mark.parametrize("winner", range(4))
+def test_it_answers_as_the_candidate_does_that_was_best_on_validation_pictures(winner: int, stubs: SetErrors) -> None:
+    candidates = stubs(*(0.01 if index == winner else 0.1 for index in range(4)))
+    attack = fitted()
+    assert attack.chosen == NAMES[winner]
+    assert attack.progress == candidates[winner].progress
+    assert torch.equal(attack.rebuild(OWN.activations[:2]), candidates[winner].rebuild(OWN.activations[:2]))
+
+
+def test_of_equals_the_simplest_is_chosen(stubs: SetErrors) -> None:
+    stubs(0.1, 0.1, 0.1, 0.1)
+    assert fitted().chosen == "linear"
+
+
+def test_candidates_are_compared_on_the_same_pictures_of_photographs_kept_back(stubs: SetErrors) -> None:
+    candidates = stubs(0.1, 0.2, 0.3, 0.4)
+    fitted()
+    kept = {source for source, is_kept in zip(SOURCES, kept_back(SOURCES).tolist(), strict=True) if is_kept}
+    for candidate in candidates:
+        (judged,) = candidate.asked
+        assert set(judged.sources) == kept
+        assert torch.equal(judged.pictures, candidates[0].asked[0].pictures)
+
+
+def test_pictures_are_judged_one_by_one_and_then_averaged_in_db(stubs: SetErrors) -> None:
+    """A mean over squared errors would choose otherwise: one picture decides there."""
+    candidates = stubs(0.1, 1, 1, 1)
+
+    def mostly_exact(own: Pairs) -> Tensor:
+        answers = own.pictures + 0.001
+        answers[0] = 1 - answers[0].round()
+        return answers
+
+    candidates[3].rehearse = mostly_exact  # type: ignore[method-assign]
+    assert fitted().chosen == "refine"
+
+
+@pytest.mark.parametrize(("budget_s", "expected"), [(100.0, (20.0, 80.0)), (None, (None, None))])
+def test_the_budget_is_divided(
+    budget_s: float | None, expected: tuple[float | None, float | None], stubs: SetErrors
+) -> None:
+    _, spectral, _, refine = stubs(1, 1, 1, 1)
+    fitted(budget_s=budget_s)
+    assert (spectral.given[0][0], refine.given[0][0]) == expected
+
+
+def test_its_neighbours_decoder_goes_on_from_split_to_split_whoever_was_chosen(stubs: SetErrors) -> None:
+    _, _, _, before = stubs(0.01, 1, 1, 1)
+    first = fitted()
+    _, _, _, now = stubs(1, 1, 0.01, 1)
+    fitted(neighbour=first)
+    assert before.given[0][1] is None
+    assert now.given[0][1] is before
+
+
+def test_an_attack_of_another_kind_is_no_neighbour(stubs: SetErrors) -> None:
+    _, _, _, refine = stubs(1, 1, 1, 1)
+    fitted(neighbour=Stub("another", ""))
+    assert refine.given[0][1] is None
