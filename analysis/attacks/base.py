@@ -127,7 +127,7 @@ class Attack(ABC):
             return None
         end = self._progress[-1]
         before = [step.psnr_db for step in self._progress if step.seconds <= 0.75 * end.seconds]
-        return bool(before) and end.psnr_db - max(before) < CONVERGED_DB
+        return end.seconds > 0 and bool(before) and end.psnr_db - max(before) < CONVERGED_DB
 
     def skip(self, activation_shape: tuple[int, ...], input_size: tuple[int, int]) -> str | None:  # noqa: ARG002
         """Why this attack cannot be tried at a split, or None where it can.
@@ -162,6 +162,7 @@ class Attack(ABC):
             raise AttackError(f"attack {self.name} cannot be tried here: {reason}")
         self._activation_shape, self._progress = None, []
         self._fit(own, torch.no_grad()(head) if self.access == "black-box" else head, budget_s)
+        self.neighbour = None  # it is not kept alive, nor is its own
         self._activation_shape, self._input_size = own.activation_shape, own.input_size
 
     @torch.no_grad()

@@ -38,7 +38,7 @@ class Blend:
             rows = torch.view_as_real(seen[..., band == index]).flatten(1).double()
             target = torch.view_as_real(truth[..., band == index]).flatten().double()
             gram = rows @ rows.T
-            gram += _RIDGE * gram.trace() * torch.eye(len(answers), dtype=torch.float64) + 1e-12
+            gram.diagonal().add_(_RIDGE * gram.trace() + 1e-12)
             weights.append(torch.linalg.solve(gram, rows @ target) if rows.shape[1] else torch.zeros(len(answers)))
         return cls(torch.stack([weight.float() for weight in weights]), mean)
 

@@ -32,10 +32,12 @@ class Lbfgs:
         self.best = start.clone()
         self.loss, self._gradient = function(start)
         count = len(start)
-        self._steps: list[Tensor] = []
-        self._changes: list[Tensor] = []
-        self._inverse: list[Tensor] = []
-        self._kept = torch.zeros(count, dtype=torch.bool)
+        # Each problem fills its own ring: a step that one of them takes pushes out nothing of the others.
+        self._steps = start.new_zeros(PAIRS, *start.shape)
+        self._changes = torch.zeros_like(self._steps)
+        self._inverse = start.new_zeros(PAIRS, count)
+        self._next = torch.zeros(count, dtype=torch.int64)
+        self._each = torch.arange(count)
         self._length = 1 / self._gradient.norm(dim=1).clamp(min=1e-12)
         self._direction = -self._gradient
         self._refused = torch.zeros(count, dtype=torch.int64)
@@ -46,14 +48,14 @@ class Lbfgs:
         loss, gradient = self._function(self.best + step)
         promised = (self._gradient * step).sum(1)
         taken = (loss <= self.loss + _SUFFICIENT * promised) & torch.isfinite(loss)
-        self._remember(torch.where(taken[:, None], step, 0), torch.where(taken[:, None], gradient - self._gradient, 0))
+        self._remember(taken, step, gradient - self._gradient)
         self.best = torch.where(taken[:, None], self.best + step, self.best)
         self._gradient = torch.where(taken[:, None], gradient, self._gradient)
         self.loss = torch.where(taken, loss, self.loss)
         self._refused = torch.where(taken, 0, self._refused + 1)
         stuck = self._refused > _PATIENCE
         if stuck.any():
-            self._inverse = [torch.where(stuck, 0, inverse) for inverse in self._inverse]
+            self._inverse[:, stuck] = 0
             self._refused[stuck] = 0
         direction = -self._multiply(self._gradient)
         uphill = (direction * self._gradient).sum(1) >= 0
@@ -63,34 +65,40 @@ class Lbfgs:
         longer = torch.where(fresh, unit, 1.0)
         self._length = torch.where(taken | stuck, longer, self._length * _SHORTER)
 
-    def _remember(self, step: Tensor, change: Tensor) -> None:
+    def _remember(self, taken: Tensor, step: Tensor, change: Tensor) -> None:
         curvature = (step * change).sum(1)
-        useful = curvature > 1e-10 * change.square().sum(1)
-        if not useful.any():
-            return
-        self._steps.append(step)
-        self._changes.append(change)
-        self._inverse.append(torch.where(useful, 1 / torch.where(useful, curvature, 1), 0))
-        for kept in (self._steps, self._changes, self._inverse):
-            del kept[:-PAIRS]
+        useful = taken & (curvature > 1e-10 * change.square().sum(1))
+        mine, slot = self._each[useful], self._next[useful]
+        self._steps[slot, mine], self._changes[slot, mine] = step[useful], change[useful]
+        self._inverse[slot, mine] = 1 / curvature[useful]
+        self._next[useful] = (slot + 1) % PAIRS
 
     def _multiply(self, gradient: Tensor) -> Tensor:
         """The inverse Hessian's estimate times the gradients; pairs that a problem does not have count for nothing."""
         result = gradient.clone()
+        newest_first = [(self._next - age) % PAIRS for age in range(1, PAIRS + 1)]
         shares = []
-        for step, change, inverse in zip(self._steps[::-1], self._changes[::-1], self._inverse[::-1], strict=True):
+        for slot in newest_first:
+            step, change, inverse = self._pair(slot)
             share = inverse * (step * result).sum(1)
             result -= share[:, None] * change
             shares.append(share)
-        result *= self._scale()[:, None]
-        for step, change, inverse, share in zip(self._steps, self._changes, self._inverse, shares[::-1], strict=True):
+        result *= self._scale(newest_first[0])[:, None]
+        for slot, share in zip(newest_first[::-1], shares[::-1], strict=True):
+            step, change, inverse = self._pair(slot)
             result += (share - inverse * (change * result).sum(1))[:, None] * step
         return result
 
-    def _scale(self) -> Tensor:
+    def _pair(self, slot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Each problem's step, change of gradient and inverse curvature in its own slot."""
+        first = int(slot[0])
+        if bool((slot == first).all()):  # a view, where all problems are equally far
+            return self._steps[first], self._changes[first], self._inverse[first]
+        return self._steps[slot, self._each], self._changes[slot, self._each], self._inverse[slot, self._each]
+
+    def _scale(self, newest: Tensor) -> Tensor:
         """Each problem's newest curvature; where it has none, steps of unit length."""
-        scale: Tensor = 1 / self._gradient.norm(dim=1).clamp(min=1e-12)
-        for change, inverse in zip(self._changes, self._inverse, strict=True):
-            known = inverse > 0
-            scale = torch.where(known, 1 / (inverse * change.square().sum(1)).clamp(min=1e-20), scale)
-        return scale
+        _, change, inverse = self._pair(newest)
+        known = 1 / (inverse * change.square().sum(1)).clamp(min=1e-20)
+        unit = 1 / self._gradient.norm(dim=1).clamp(min=1e-12)
+        return torch.where(inverse > 0, known, unit)

@@ -117,5 +117,6 @@ class Refine(Spectral):
     """
 
     name, cost = "refine", "60 s of training, then seconds a picture"
+    fewest_sources = Decoder.fewest_sources
     begins_at = Decoder
     share_of_start = 0.75

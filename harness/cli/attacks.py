@@ -21,5 +21,5 @@ def attacks() -> None:
         table.add_row(name, kind.access, kind.knows, kind.cost, (kind.__doc__ or "").splitlines()[0])
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)  # rows stay whole in a pipe
+        console = Console(width=400)  # rows stay whole in a pipe
     console.print(table)

@@ -135,7 +135,6 @@ def test_an_attack_without_a_course_says_nothing_of_whether_it_has_converged() -
     assert converged() is None
 
 
-@pytest.mark.xfail(strict=True, reason="its one look counts as what it reached before")
 def test_an_attack_that_had_no_time_to_learn_has_not_converged() -> None:
     assert converged((0, 20)) is False
 

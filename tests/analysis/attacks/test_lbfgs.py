@@ -115,6 +115,7 @@ def test_a_step_to_where_the_loss_is_no_number_is_shortened(value: float) -> Non
     for _ in range(150):
         search.evaluate()
     assert torch.isfinite(search.best).all()
+    assert torch.isfinite(search.loss).all()
     assert (search.loss < 1e-6 * first).all()
 
 
