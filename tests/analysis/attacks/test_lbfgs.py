@@ -67,16 +67,7 @@ def test_each_evaluation_asks_once_and_never_loses_ground() -> None:
     assert torch.equal(search.loss, function(search.best)[0])
 
 
-@pytest.mark.parametrize(
-    "evaluations",
-    [
-        PAIRS,
-        pytest.param(
-            3 * PAIRS,
-            marks=pytest.mark.xfail(strict=True, reason="a step that another problem takes costs this one a pair"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("evaluations", [PAIRS, 3 * PAIRS])
 def test_a_problem_goes_its_way_as_if_it_were_alone(evaluations: int) -> None:
     together = minimised(quadratics(1e4), evaluations)
     for index in range(COUNT):
