@@ -26,6 +26,7 @@ from harness.cool_down import CoolDown
 from harness.environment import describe_environment
 from harness.errors import ExportError, ResultsError
 from harness.export import ExportSettings, Made, Wanted, export, head_hash
+from harness.memory import keep_freed_memory
 from harness.models import load_model
 from harness.pictures import Pictures, load_pictures
 from harness.plan import Estimate, Settings, estimate, plan_cell
@@ -237,6 +238,7 @@ class Benchmark:
         done = store.leakage()
         if all((cell.hash, attack) in done for cell in cells for attack in self.config.attacks):
             return
+        keep_freed_memory()
         with self.phase("attack", len(cells) * len(self.config.attacks)):
             for record in done.values():
                 self.watcher.step(f"{record.cell} {record.attack} (before)")

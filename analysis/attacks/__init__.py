@@ -14,6 +14,7 @@ ATTACKS: Registry[Attack] = Registry(
         "linear": "analysis.attacks.linear:Linear",
         "whitebox": "analysis.attacks.whitebox:WhiteBox",
         "decoder": "analysis.attacks.decoder:Decoder",
+        "decoder_shifted": "analysis.attacks.shifted:ShiftedDecoder",
         "spectral": "analysis.attacks.spectral:Spectral",
         "refine": "analysis.attacks.spectral:Refine",
         "best": "analysis.attacks.best:Best",

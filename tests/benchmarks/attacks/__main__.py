@@ -22,11 +22,14 @@ _DEFAULT = Plan()
 @click.option(
     "--attacks", type=click.Choice([*ATTACKS, *PEERS]), multiple=True, default=_DEFAULT.attacks, show_default=True
 )
+@click.option("--bits", type=click.IntRange(1, 16), multiple=True, help="Attack activations in so many bits, too.")
 @click.option("--folder", type=click.Path(path_type=Path), default=_DEFAULT.folder, show_default=True)
-def main(networks: tuple[str, ...], splits: str, budget: float, attacks: tuple[str, ...], folder: Path) -> None:
+def main(
+    networks: tuple[str, ...], splits: str, budget: float, attacks: tuple[str, ...], bits: tuple[int, ...], folder: Path
+) -> None:
     """Compare our attacks with the literature's; goes on where it was stopped."""
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-    for result in results(Plan(networks, splits, attacks, budget, folder), click.echo):
+    for result in results(Plan(networks, splits, attacks, budget, folder, bits), click.echo):
         verdict = "met" if result.goal is not None and result.value <= result.goal else "MISSED"
         click.echo(f"{result.name}: {result.value:+.2f} dB, goal <= {result.goal}: {verdict}")
 

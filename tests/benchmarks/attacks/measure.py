@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -35,6 +36,7 @@ class Plan:
         attacks: names of ours and of peers.
         budget_s: CPU seconds that each attack may spend on each split, for all held-out pictures.
         folder: where outcomes are kept and read from.
+        bits: activations are also attacked as they arrive in so many bits.
     """
 
     networks: tuple[str, ...] = ("efficientnet_lite0", "resnet18")
@@ -42,6 +44,7 @@ class Plan:
     attacks: tuple[str, ...] = ("spectral", "refine", *PEERS)
     budget_s: float = 30.0
     folder: Path = Path("build/attacks")
+    bits: tuple[int, ...] = ()
 
     @property
     def kept(self) -> Kept:
@@ -77,11 +80,11 @@ def _load(name: str, pictures: Pictures) -> Network:
 
 def _at_split(plan: Plan, network: Network, point: SplitPoint, pictures: Pictures) -> Iterator[Outcome]:
     bench: _Bench | None = None
-    for name in plan.attacks:
-        outcome = plan.kept.find(network.model.name, point.index, name)
+    for name, bits in product(plan.attacks, (None, *plan.bits)):
+        outcome = plan.kept.find(network.model.name, point.index, _label(name, bits))
         if not _is_of(outcome, network, pictures):
             bench = bench or _Bench(network, point, pictures)
-            outcome = bench.judge(name, plan.budget_s)
+            outcome = bench.judge(name, bits, plan.budget_s)
             if outcome is not None:
                 plan.kept.keep(outcome)
         if outcome is not None:
@@ -104,15 +107,17 @@ class _Bench:
         self.head = TorchHead(network, point)
         self.received = torch.cat([part[point.index] for part in network.activations(self.original, [point])])
 
-    def judge(self, name: str, budget_s: float) -> Outcome | None:
-        """The attack's outcome; None where it cannot be tried."""
+    def judge(self, name: str, bits: int | None, budget_s: float) -> Outcome | None:
+        """The attack's outcome; None where it cannot be tried. It learns from activations in as many bits."""
         attack, model = load_attack(name), self.network.model
+        own = Pairs(self.own.pictures, quantised(self.own.activations, bits), self.own.sources)
+        received = quantised(self.received, bits)
         if attack.skip(self.own.activation_shape, self.own.input_size):
             return None
         began = time.process_time()
-        attack.fit(self.own, head=self.head, budget_s=budget_s)
+        attack.fit(own, head=lambda pictures: quantised(self.head(pictures), bits), budget_s=budget_s)
         fitted = time.process_time()
-        rebuilt = attack.rebuild(self.received)
+        rebuilt = attack.rebuild(received)
         ended = time.process_time()
         return Outcome(
             network=model.name,
@@ -122,7 +127,7 @@ class _Bench:
             split_index=self.point.index,
             split=self.point.name,
             activation_shape=self.own.activation_shape,
-            attack=name,
+            attack=_label(name, bits),
             budget_s=budget_s,
             fit_cpu_s=fitted - began,
             rebuild_cpu_s=ended - fitted,
@@ -136,6 +141,22 @@ class _Bench:
     @torch.no_grad()
     def _residual(self, rebuilt: Tensor) -> Tensor:
         return distance(self.head(rebuilt), self.received).sqrt()
+
+
+def quantised(activations: Tensor, bits: int | None) -> Tensor:
+    """Activations (N x ...) rounded to 2^bits levels from each one's minimum to its maximum; gradients pass through."""
+    if bits is None:
+        return activations
+    flat = activations.detach().flatten(1)
+    low, high = flat.min(1, keepdim=True).values, flat.max(1, keepdim=True).values
+    step = ((high - low) / (2**bits - 1)).clamp(min=1e-12)
+    rounded = ((flat - low) / step).round() * step + low
+    passed: Tensor = activations + (rounded.view_as(activations) - activations.detach())
+    return passed
+
+
+def _label(attack: str, bits: int | None) -> str:
+    return attack if bits is None else f"{attack}, {bits} bit"
 
 
 def _values(tensor: Tensor) -> tuple[float, ...]:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from tests.benchmarks.attacks import measure
 from tests.benchmarks.attacks.compare import compare
-from tests.benchmarks.attacks.measure import Plan, outcomes
+from tests.benchmarks.attacks.measure import Plan, outcomes, quantised
 from tests.benchmarks.attacks.outcome import Outcome
 from tests.benchmarks.attacks.summary import advantages, markdown, table
 
@@ -82,9 +83,9 @@ class Counted(measure._Bench):
 
     judged: list[str]
 
-    def judge(self, name: str, budget_s: float) -> Outcome | None:
+    def judge(self, name: str, bits: int | None, budget_s: float) -> Outcome | None:
         Counted.judged.append(f"{self.point.index} {name}")
-        return super().judge(name, budget_s)
+        return super().judge(name, bits, budget_s)
 
 
 @pytest.fixture
@@ -118,3 +119,16 @@ def test_outcomes_of_other_weights_are_measured_again(tmp_path: Path, counted: t
     plan.kept.keep(found.model_copy(update={"weights_sha256": "others"}))
     list(outcomes(plan))
     assert counted.judged == ["3 inverse_network"] * 2
+
+
+def test_quantised_activations_have_as_many_levels_and_keep_their_ends_and_gradients() -> None:
+    activations = torch.randn(3, 4, 5, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    coarse = quantised(activations, 4)
+    for found, given in zip(coarse, activations, strict=True):
+        assert len(found.unique()) <= 16
+        assert found.min() == given.min()
+        torch.testing.assert_close(found.max(), given.max())
+        assert (found - given).abs().max() <= (given.max() - given.min()) / 30 + 1e-6
+    (gradient,) = torch.autograd.grad(coarse.sum(), activations)
+    assert torch.equal(gradient, torch.ones_like(gradient))
+    assert quantised(activations, None) is activations
