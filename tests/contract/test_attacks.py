@@ -17,7 +17,7 @@ SOURCES = 6
 # Far too little to train anything in: what does not depend on time must hold at once.
 TINY_BUDGET_S = 1e-3
 # Enough for an attack that begins from nothing.
-SHORT_BUDGET_S = 2.0
+SHORT_BUDGET_S = 0.8
 
 
 def pictures(count: int, seed: int) -> Tensor:
