@@ -85,6 +85,7 @@ def test_the_ways_back_can_be_chosen(bench: Bench, plain_pi: Pi, attached_phone:
         assert set(load_run(bench.folder / out).summary()["link"]) == {link}
 
 
+@pytest.mark.slow
 def test_a_pi_that_goes_away_in_the_middle_is_gone_on_with(bench: Bench, plain_pi: Pi) -> None:
     process = bench.start(*SLOW, "--device", plain_pi.address)
     wait_for(lambda: len(rounds_of(bench)) >= 3)
@@ -178,6 +179,7 @@ def test_devices_are_listed_and_cleaned(bench: Bench, plain_pi: Pi, attached_pho
     assert done.stdout.splitlines() == [f"{address}: clean" for address in both]
 
 
+@pytest.mark.slow
 def test_a_power_chip_gives_energy(bench: Bench, plain_pi: Pi) -> None:
     chip = plain_pi.firmware / "pmic_read_adc"
     chip.write_text(" VDD_CORE_A current(7)=2.00000000A\n VDD_CORE_V volt(15)=0.75000000V\n")
