@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from analysis.attacks import ATTACKS, Attack, Head, Pairs
-from analysis.attacks.matching import distance
+from analysis.attacks.matching import feature_residual
 from analysis.metrics import floor_psnr_db, oracle_mean_colour_psnr_db, psnr_db, ssim
 from device_runner.errors import SplitbenchError
 from harness.errors import ResultsError
@@ -38,7 +38,7 @@ SPLIT_BYTES = 100 * 2**20
 GROUP_BYTES = 2500 * 2**20
 FEWEST_PICTURES = 48
 # A user's own attack may fail inside torch or numpy: that row says so, the others go on.
-_ATTACK_FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
+ATTACK_FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class _Bench:
         began = time.perf_counter()
         try:
             attack.fit(own, head=head, budget_s=budget_s)
-        except _ATTACK_FAILURES as exc:
+        except ATTACK_FAILURES as exc:
             yield from (self._failed(name, target, "failed", str(exc)) for target in targets)
             return
         seconds = time.perf_counter() - began
@@ -182,7 +182,7 @@ class _Bench:
                 yield self._keep(learned, target, attack.rebuild, head if attack.access == "white-box" else None)
             except ResultsError:
                 raise
-            except _ATTACK_FAILURES as exc:
+            except ATTACK_FAILURES as exc:
                 yield self._failed(name, target, "failed", str(exc))
 
     def _keep(
@@ -204,7 +204,7 @@ class _Bench:
             "floor_psnr_db": self.floor,
             "oracle_psnr_db": self.oracle,
             "agreement": tuple((self._top1(rebuilt) == self.classes).tolist()),
-            "residual": tuple(_residual(matched, rebuilt, shipped).tolist()) if matched else (),
+            "residual": tuple(feature_residual(matched, rebuilt, shipped).tolist()) if matched else (),
         }
         record = learned.model_copy(update=judged)
         self.store.keep_leakage(record)
@@ -220,11 +220,6 @@ class _Bench:
     def _top1(self, pictures: Tensor) -> Tensor:
         with torch.no_grad():
             return self._whole(pictures).flatten(1).argmax(1)
-
-
-@torch.no_grad()
-def _residual(head: Head, rebuilt: Tensor, shipped: Tensor) -> Tensor:
-    return distance(head(rebuilt), shipped).sqrt()
 
 
 def shipped_activations(store: RunStore, target: Target) -> Tensor:

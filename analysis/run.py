@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analysis import score
 from analysis.estimate import HeadEstimate, SurveyedCell, estimate_head, surveyed_cells
 from analysis.tradeoff import with_modelled_link
 from device_runner.link import LinkShape
@@ -305,8 +306,7 @@ def _leakage(record: LeakageRecord, sources: tuple[str, ...]) -> dict[str, objec
     if record.status != "ok":
         return {}
     psnr = np.asarray(record.psnr_db)
-    by_source = [psnr[[s == source for s in sources]] for source in dict.fromkeys(sources)]
-    interval = cluster_interval(by_source, "mean")
+    interval = score.cluster_interval(record.psnr_db, sources)
     return {
         "budget_s": record.budget_s,
         "train_pictures": record.train_pictures,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from harness.lowering import fold_batch_norm
 from harness.splits import Cut, Network, SplitPoint, channels_last, dequantize, extract_head, with_any_strides
@@ -22,11 +24,14 @@ class TorchHead:
     """
 
     def __init__(self, network: Network, point: SplitPoint, cut: Cut | None = None) -> None:
-        self._cut = cut
-        graph = extract_head(network.graph(BATCH), point.node)
+        self._network, self._point, self._cut = network, point, cut
+
+    @cached_property
+    def _graph(self) -> fx.GraphModule:
+        """Made when the head is first asked: black-box attacks that ask nothing pay nothing."""
+        graph = extract_head(self._network.graph(BATCH), self._point.node)
         fold_batch_norm(graph)
-        self._graph = with_any_strides(graph).requires_grad_(False)
-        self._takes_any_number = self._try_another_number(network.model.input_size)
+        return with_any_strides(graph).requires_grad_(False)
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """The activations of N pictures; gradients flow where they are asked for."""
@@ -46,10 +51,11 @@ class TorchHead:
             found.append(self._graph(channels_last(whole))[: len(part)])
         return torch.cat(found)
 
+    @cached_property
     @torch.no_grad()
-    def _try_another_number(self, input_size: tuple[int, int]) -> bool:
+    def _takes_any_number(self) -> bool:
         """Whether the graph, traced for 16 pictures, is right for another number: convolutions are, windows are not."""
-        pictures = torch.rand(BATCH, 3, *input_size, generator=torch.Generator().manual_seed(0))
+        pictures = torch.rand(BATCH, 3, *self._network.model.input_size, generator=torch.Generator().manual_seed(0))
         expected = self._graph(channels_last(pictures))[:2]
         try:
             found = self._graph(channels_last(pictures[:2]))

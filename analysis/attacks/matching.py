@@ -51,12 +51,21 @@ class Search:
         parts = zip(*(torch.split(x, at_once) for x in (activations, start, variation)), strict=True)
         found = []
         for part in parts:
-            *_, last = self.course(*part)
-            found.append(last)
+            *_, state = self._states(*part)
+            found.append(self._picture(part[1], state))
         return torch.cat(found)
 
-    def course(self, activations: Tensor, start: Tensor, variation: Tensor) -> Iterator[Tensor]:
-        """As `pictures`, with what was found after each evaluation; first the start itself."""
+    def course(self, activations: Tensor, start: Tensor, variation: Tensor, *, every: int = 1) -> Iterator[Tensor]:
+        """As `pictures`, with what was found whenever `every` more evaluations were made; first the start itself."""
+        for evaluations, state in enumerate(self._states(activations, start, variation), start=1):
+            if evaluations == 1 or evaluations % every == 0:
+                yield self._picture(start, state)
+
+    def _picture(self, start: Tensor, state: Lbfgs) -> Tensor:
+        return start + self.filter(state.best.view_as(start))
+
+    def _states(self, activations: Tensor, start: Tensor, variation: Tensor) -> Iterator[Lbfgs]:
+        """The search, always the same object, after each evaluation."""
 
         @torch.enable_grad()
         def loss(noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,12 +80,12 @@ class Search:
             return losses.detach(), gradient
 
         lbfgs = Lbfgs(torch.zeros_like(start).flatten(1), loss)
-        yield start
+        yield lbfgs
         for _ in range(self.evaluations - 1):
             if time.monotonic() >= self.deadline:
                 return
             lbfgs.evaluate()
-            yield start + self.filter(lbfgs.best.view_as(start))
+            yield lbfgs
 
 
 def total_variation(pictures: Tensor) -> Tensor:
@@ -92,6 +101,12 @@ def distance(found: Tensor, received: Tensor) -> Tensor:
     squared = (found - received).flatten(1).square().sum(1)
     relative: Tensor = squared / received.flatten(1).square().sum(1).clamp(min=1e-12)
     return relative
+
+
+@torch.no_grad()
+def feature_residual(head: Head, pictures: Tensor, received: Tensor) -> Tensor:
+    """How far the activations of N pictures are from the received ones, relative to their norms: N values."""
+    return distance(head(pictures), received).sqrt()
 
 
 def out_of_range(pictures: Tensor) -> Tensor:

@@ -100,14 +100,12 @@ class Spectral(Attack):
         now = time.monotonic()
         own_deadline = now + share * (deadline - now)
         search = self._search(EVALUATIONS if math.isinf(deadline) else MOST_EVALUATIONS, own_deadline)
-        self._evaluations = 0
-        for found in search.course(known.activations, start, self._weights(len(start))):
-            self._evaluations += 1
-            if self._evaluations == 1 or self._evaluations % _BETWEEN_LOOKS == 0:
-                self._blend = Blend.fit([start, found], known.pictures, self._mean)
-                reached = psnr_db(known.pictures, self._blend([start, found])).mean()
-                self._progress.append(Progress(time.monotonic() - began, float(reached)))
-        self._evaluations = max(1, self._evaluations // _BETWEEN_LOOKS * _BETWEEN_LOOKS)
+        course = search.course(known.activations, start, self._weights(len(start)), every=_BETWEEN_LOOKS)
+        for looks, found in enumerate(course):
+            self._evaluations = max(1, looks * _BETWEEN_LOOKS)
+            self._blend = Blend.fit([start, found], known.pictures, self._mean)
+            reached = psnr_db(known.pictures, self._blend([start, found])).mean()
+            self._progress.append(Progress(time.monotonic() - began, float(reached)))
 
 
 class Refine(Spectral):

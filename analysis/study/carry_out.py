@@ -17,17 +17,13 @@ from pathlib import Path
 import torch
 
 from analysis.attacks import ATTACKS, Attack, Pairs
-from analysis.leakage import collect_pairs
+from analysis.leakage import ATTACK_FAILURES, collect_pairs
 from analysis.metrics import floor_psnr_db, psnr_db, ssim
 from analysis.study.cells import Cell, Plan, Specimen, grouped
 from analysis.study.photographs import Photographs
 from analysis.study.records import Journal, Record
 from analysis.study.specimens import Ready, make
-from device_runner.errors import SplitbenchError
 from harness.heads import TorchHead
-
-# An attack may fail inside torch or numpy: that cell says so, the others go on.
-_FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
 
 
 def missing(plan: Plan, photographs: Photographs, journal: Journal) -> list[Cell]:
@@ -69,7 +65,7 @@ def attack_specimen(
 def _records(specimen: Specimen, cells: Sequence[Cell], photographs: Photographs) -> Iterator[Record]:
     try:
         bench = _Bench(make(specimen, photographs), photographs.sha256)
-    except _FAILURES as exc:
+    except ATTACK_FAILURES as exc:
         for cell in cells:
             yield Record(key=cell.key(photographs.sha256), cell=cell, status="failed", reason=str(exc))
         return
@@ -107,7 +103,7 @@ class _Bench:
             if reason is not None:
                 return record.model_copy(update={"status": "skipped", "reason": reason})
             return record.model_copy(update=self._judge(attack, own, cell))
-        except _FAILURES as exc:
+        except ATTACK_FAILURES as exc:
             return record.model_copy(update={"status": "failed", "reason": str(exc)})
 
     def _judge(self, attack: Attack, own: Pairs, cell: Cell) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from analysis.study.cells import Cell
 from harness.errors import ResultsError
+from harness.results.lock import locked
 
 
 class CutFacts(BaseModel):
@@ -93,15 +94,9 @@ class Journal:
         except OSError as exc:
             raise ResultsError(f"cannot write to {folder}: {exc.strerror}", remedy="choose another with --out") from exc
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keep a second study from this folder; the lock goes with the process."""
-        with (self.folder / "lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                raise ResultsError(f"{self.folder} is being written by another study", remedy="wait for it") from exc
-            yield
+        return locked(self.folder, "another study")
 
     def read(self, keys: Sequence[str]) -> dict[str, Record]:
         """The newest record of each of these keys that was tried; lines that were torn by a kill are no records."""

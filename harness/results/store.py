@@ -11,11 +11,10 @@ samples.parquet, rounds.parquet, leakage.parquet   the journal compacted, when t
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.errors import ResultsError
 from harness.profile import profiled_times
+from harness.results.lock import locked
 from harness.results.migrations import migrate
 from harness.results.schema import (
     LEAKAGE,
@@ -86,15 +86,9 @@ class RunStore:
         write_whole(folder / "run.json", file.model_dump_json(indent=1).encode())
         return RunStore(folder)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keep a second harness from this run; the lock goes with the process."""
-        with (self.folder / "lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                raise ResultsError(f"{self.folder} is being written by another process", remedy="wait for it") from exc
-            yield
+        return locked(self.folder, "another process")
 
     def rounds(self) -> dict[tuple[str, int], RoundRecord]:
         """Every finished (cell, round)."""

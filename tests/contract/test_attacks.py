@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from analysis.attacks import ATTACKS, Attack, Pairs
 from analysis.errors import AttackError
 from analysis.metrics import floor_psnr_db, psnr_db
+from tests.parts.smooth import mixing_head, smooth_pictures
 
 SOURCES = 6
 # Far too little to train anything in: what does not depend on time must hold at once.
@@ -20,26 +20,14 @@ TINY_BUDGET_S = 1e-3
 SHORT_BUDGET_S = 0.8
 
 
-def pictures(count: int, seed: int) -> Tensor:
-    """Smooth coloured pictures of 16x16 pixels on [0, 1]."""
-    coarse = torch.rand(count, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
-    return F.interpolate(coarse, size=(16, 16), mode="bicubic", align_corners=False).clamp(0, 1)
-
-
-def invertible_head(seen: Tensor) -> Tensor:
-    """Space to depth, channels mixed by a fixed rotation: every pixel can be had back."""
-    mixing = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(7))).Q
-    return F.conv2d(F.pixel_unshuffle(seen, 2), mixing[:, :, None, None])
-
-
 def silent_head(seen: Tensor) -> Tensor:
     """Tells nothing."""
-    return 0 * invertible_head(seen)
+    return 0 * mixing_head(seen)
 
 
 def pairs(count: int = 48, *, seed: int = 0, noise: bool = False) -> Pairs:
-    seen = pictures(count, seed)
-    activations = invertible_head(seen)
+    seen = smooth_pictures(count, seed)
+    activations = mixing_head(seen)
     if noise:
         activations = torch.randn(activations.shape, generator=torch.Generator().manual_seed(seed + 100))
     return Pairs(seen, activations, tuple(f"photograph-{index % SOURCES}" for index in range(count)))
@@ -57,7 +45,7 @@ def attack(name: str) -> Attack:
 
 @pytest.fixture
 def fitted(attack: Attack) -> Attack:
-    attack.fit(pairs(), head=invertible_head, budget_s=TINY_BUDGET_S)
+    attack.fit(pairs(), head=mixing_head, budget_s=TINY_BUDGET_S)
     return attack
 
 
@@ -86,14 +74,14 @@ def test_it_gives_pictures_of_the_right_size_and_range(fitted: Attack) -> None:
 
 def test_it_rebuilds_pictures_that_a_head_with_an_inverse_shipped(attack: Attack) -> None:
     own, unseen = pairs(), pairs(8, seed=1)
-    attack.fit(own, head=invertible_head, budget_s=SHORT_BUDGET_S)
+    attack.fit(own, head=mixing_head, budget_s=SHORT_BUDGET_S)
     reached = psnr_db(unseen.pictures, attack.rebuild(unseen.activations)).mean()
     assert reached > floor_psnr_db(own.pictures, unseen.pictures).mean() + 10
 
 
 def test_it_finds_nothing_where_activations_are_noise(attack: Attack) -> None:
     own, unseen = pairs(noise=True), pairs(8, seed=1, noise=True)
-    attack.fit(own, head=invertible_head, budget_s=SHORT_BUDGET_S)
+    attack.fit(own, head=mixing_head, budget_s=SHORT_BUDGET_S)
     reached = psnr_db(unseen.pictures, attack.rebuild(unseen.activations)).mean()
     assert reached < floor_psnr_db(own.pictures, unseen.pictures).mean() + 0.5
 
@@ -101,7 +89,7 @@ def test_it_finds_nothing_where_activations_are_noise(attack: Attack) -> None:
 @pytest.mark.parametrize("shape", [(4, 8, 8), (8, 8, 4), (10, 6), (17, 6), (7,), (3, 5, 7)])
 def test_it_takes_every_form_of_activation(attack: Attack, shape: tuple[int, ...]) -> None:
     generator, shape_values = torch.Generator().manual_seed(3), math.prod(shape)
-    own = Pairs(pictures(12, 0), torch.randn(12, *shape, generator=generator), tuple("abcdef" * 2))
+    own = Pairs(smooth_pictures(12, 0), torch.randn(12, *shape, generator=generator), tuple("abcdef" * 2))
     attack.fit(
         own, head=lambda seen: seen.flatten(1).repeat(1, 2)[:, :shape_values].view(-1, *shape), budget_s=TINY_BUDGET_S
     )
@@ -119,7 +107,7 @@ def test_constant_activations_give_the_mean_picture_colour(attack: Attack) -> No
 def test_it_never_changes_what_it_is_given(attack: Attack) -> None:
     own, unseen = pairs(), pairs(4, seed=1).activations
     before = (own.pictures.clone(), own.activations.clone(), unseen.clone())
-    attack.fit(own, head=invertible_head, budget_s=TINY_BUDGET_S)
+    attack.fit(own, head=mixing_head, budget_s=TINY_BUDGET_S)
     attack.rebuild(unseen)
     assert all(
         torch.equal(now, then) for now, then in zip((own.pictures, own.activations, unseen), before, strict=True)
@@ -132,7 +120,7 @@ def test_the_same_pairs_give_the_same_pictures(name: str) -> None:
     for seed in (0, 1):
         torch.manual_seed(seed)  # nobody else's random numbers may matter
         attack = ATTACKS.load(name)()
-        attack.fit(pairs(), head=invertible_head, budget_s=TINY_BUDGET_S)
+        attack.fit(pairs(), head=mixing_head, budget_s=TINY_BUDGET_S)
         answers += [attack.rebuild(unseen), attack.rebuild(unseen)]
     assert all(torch.equal(answer, answers[0]) for answer in answers)
 
@@ -145,7 +133,7 @@ def test_a_picture_is_rebuilt_the_same_alone_and_among_others(fitted: Attack) ->
 
 
 def test_it_can_be_fitted_again_on_another_split(fitted: Attack) -> None:
-    vectors = Pairs(pictures(12, 0), torch.randn(12, 9), tuple("abcdef" * 2))
+    vectors = Pairs(smooth_pictures(12, 0), torch.randn(12, 9), tuple("abcdef" * 2))
     fitted.fit(vectors, head=lambda seen: seen.flatten(1)[:, :9], budget_s=TINY_BUDGET_S)
     assert fitted.rebuild(vectors.activations[:1]).shape == (1, 3, 16, 16)
 
@@ -167,7 +155,7 @@ def test_rebuilding_before_fitting_is_an_error(attack: Attack) -> None:
 @pytest.mark.parametrize("budget_s", [0.0, -1.0, math.nan, math.inf])
 def test_a_budget_that_is_no_time_is_an_error(attack: Attack, budget_s: float) -> None:
     with pytest.raises(AttackError, match="budget") as error:
-        attack.fit(pairs(), head=invertible_head, budget_s=budget_s)
+        attack.fit(pairs(), head=mixing_head, budget_s=budget_s)
     assert fails_in_one_line(error)
 
 
@@ -176,7 +164,7 @@ def test_a_black_box_attack_gets_no_gradients(attack: Attack) -> None:
 
     def head(seen: Tensor) -> Tensor:
         asked.append(torch.is_grad_enabled())
-        return invertible_head(seen)
+        return mixing_head(seen)
 
     attack.fit(pairs(), head=head, budget_s=TINY_BUDGET_S)
     assert attack.access == "white-box" or not any(asked)
@@ -186,7 +174,7 @@ def test_too_few_photographs_are_an_error(attack: Attack) -> None:
     own = pairs()
     few = Pairs(own.pictures, own.activations, ("the only one",) * len(own))
     with pytest.raises(AttackError, match="photographs") as error:
-        attack.fit(few, head=invertible_head)
+        attack.fit(few, head=mixing_head)
     assert fails_in_one_line(error)
 
 
@@ -215,5 +203,5 @@ def test_a_value_that_is_no_number_is_an_error(fitted: Attack, value: float) -> 
 def test_a_failed_fit_leaves_nothing_to_rebuild_with(fitted: Attack) -> None:
     own = pairs()
     with pytest.raises(AttackError):
-        fitted.fit(Pairs(own.pictures, own.activations, ("one",) * len(own)), head=invertible_head)
+        fitted.fit(Pairs(own.pictures, own.activations, ("one",) * len(own)), head=mixing_head)
     assert fitted.rebuild(own.activations[:1]).shape == (1, 3, 16, 16), "refused pairs do not undo an earlier fit"

@@ -16,6 +16,7 @@ from device_runner.bundle import Bundle, build_bundle
 from harness.models import Model, load_model
 from harness.pictures import Pictures, load_pictures
 from harness.splits import Network
+from tests.parts.threads import one_thread
 
 SIZE = (32, 32)
 
@@ -23,10 +24,8 @@ SIZE = (32, 32)
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Small tensors gain nothing from threads, and these wait for each other where the machine is busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from analysis.attacks import Head, Pairs, decoder, spectral
 from analysis.attacks.blend import Blend
@@ -17,6 +14,8 @@ from analysis.attacks.queries import Queries
 from analysis.attacks.spectral import BLENDED_ON, EVALUATIONS, VARIATIONS, Refine, Spectral
 from analysis.attacks.validation import kept_back, spread
 from analysis.metrics import psnr_db
+from tests.parts.clock import Clock
+from tests.parts.smooth import smooth_pictures
 
 # Too little time to search or to train.
 NO_TIME_S = 1e-3
@@ -37,8 +36,7 @@ HEAD = convolutions()
 
 def pairs(count: int, seed: int, head: Head = HEAD) -> Pairs:
     """Smooth pictures of 16x16 pixels behind a head."""
-    coarse = torch.rand(count, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
-    seen = F.interpolate(coarse, size=(16, 16), mode="bicubic", align_corners=False).clamp(0, 1)
+    seen = smooth_pictures(count, seed)
     return Pairs(seen, head(seen), tuple(f"photograph-{index % 8}" for index in range(count)))
 
 
@@ -50,19 +48,6 @@ def fitted() -> Spectral:
     attack = Spectral()
     attack.fit(OWN, head=HEAD)
     return attack
-
-
-class Clock:
-    """A head that takes a second whenever it is asked, while nothing else takes any time."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.asked = 0
-        patch.setattr(time, "monotonic", lambda: float(self.asked))
-
-    def __call__(self, pictures: Tensor) -> Tensor:
-        self.asked += 1
-        activations: Tensor = HEAD(pictures)
-        return activations
 
 
 @pytest.fixture
@@ -171,7 +156,7 @@ def test_a_larger_budget_never_does_fewer_evaluations(monkeypatch: pytest.Monkey
     done = []
     monkeypatch.setattr(spectral, "MOST_EVALUATIONS", 100)
     for budget_s in (1, 50, 80, 120, 400):
-        clock = Clock(monkeypatch)
+        clock = Clock(monkeypatch, HEAD)
         attack = Spectral()
         attack.fit(OWN, head=clock, budget_s=budget_s)
         assert clock.asked <= budget_s + 3, "at most the first evaluation of each search may come too late"
@@ -186,7 +171,7 @@ def test_a_larger_budget_never_does_fewer_evaluations(monkeypatch: pytest.Monkey
 def test_without_a_budget_a_picture_takes_as_many_evaluations_on_every_machine(
     fitted: Spectral, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock(monkeypatch)
+    clock = Clock(monkeypatch, HEAD)
     monkeypatch.setattr(fitted, "_head", clock)
     fitted.rebuild(UNSEEN.activations)
     assert clock.asked == EVALUATIONS

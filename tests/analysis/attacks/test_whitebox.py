@@ -3,51 +3,32 @@
 from __future__ import annotations
 
 import math
-import time
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from analysis.attacks import Head, Pairs, whitebox
 from analysis.attacks.whitebox import RESTARTS, VARIATIONS, WhiteBox
 from analysis.metrics import psnr_db
+from tests.parts.clock import Clock
+from tests.parts.smooth import mixing_head, smooth_pictures
 
 NO_TIME_S = 1e-3
 
 
-def mixed(seen: Tensor) -> Tensor:
-    """Space to depth, channels mixed by a fixed rotation: every pixel can be had back."""
-    mixing = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(7))).Q
-    return F.conv2d(F.pixel_unshuffle(seen, 2), mixing[:, :, None, None])
-
-
-def pairs(count: int, seed: int, head: Head = mixed) -> Pairs:
+def pairs(count: int, seed: int, head: Head = mixing_head) -> Pairs:
     """Smooth pictures of 16x16 pixels behind a head."""
-    coarse = torch.rand(count, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
-    seen = F.interpolate(coarse, size=(16, 16), mode="bicubic", align_corners=False).clamp(0, 1)
+    seen = smooth_pictures(count, seed)
     return Pairs(seen, head(seen), tuple(f"photograph-{index % 6}" for index in range(count)))
 
 
 OWN, UNSEEN = pairs(12, 0), pairs(4, 1)
 
 
-class Clock:
-    """A head that takes a second whenever it is asked, while nothing else takes any time."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.asked = 0
-        patch.setattr(time, "monotonic", lambda: float(self.asked))
-
-    def __call__(self, pictures: Tensor) -> Tensor:
-        self.asked += 1
-        return mixed(pictures)
-
-
 def test_it_rebuilds_what_a_head_with_an_inverse_shipped() -> None:
     attack = WhiteBox()
-    attack.fit(OWN, head=mixed)
+    attack.fit(OWN, head=mixing_head)
     assert psnr_db(UNSEEN.pictures, attack.rebuild(UNSEEN.activations)).min() > 30
 
 
@@ -57,7 +38,7 @@ def test_it_learns_nothing_but_a_weight_that_serves_its_own_pictures_best() -> N
     chosen = []
     for own in (OWN, noisy):
         attack = WhiteBox()
-        attack.fit(own, head=mixed)
+        attack.fit(own, head=mixing_head)
         chosen.append(attack._variation)
         reached, validation = [], own.first(4)  # of four photographs
         for variation in VARIATIONS:
@@ -69,7 +50,7 @@ def test_it_learns_nothing_but_a_weight_that_serves_its_own_pictures_best() -> N
 
 def test_without_time_it_answers_with_about_grey() -> None:
     attack = WhiteBox()
-    attack.fit(OWN, head=mixed, budget_s=NO_TIME_S)
+    attack.fit(OWN, head=mixing_head, budget_s=NO_TIME_S)
     assert (attack.rebuild(UNSEEN.activations) - 0.5).abs().mean() < 0.15
 
 
@@ -79,7 +60,7 @@ def test_a_larger_budget_never_does_fewer_evaluations_and_both_starts_get_their_
     done = []
     monkeypatch.setattr(whitebox, "STEPS", 60)
     for budget_s in (1, 8, 40, 100, 10_000):
-        clock = Clock(monkeypatch)
+        clock = Clock(monkeypatch, mixing_head)
         attack = WhiteBox()
         attack.fit(OWN, head=clock, budget_s=budget_s)
         before = clock.asked
@@ -92,7 +73,7 @@ def test_a_larger_budget_never_does_fewer_evaluations_and_both_starts_get_their_
 
 def test_the_answer_is_of_whichever_start_came_closer(monkeypatch: pytest.MonkeyPatch) -> None:
     attack = WhiteBox()
-    attack.fit(OWN, head=mixed, budget_s=NO_TIME_S)
+    attack.fit(OWN, head=mixing_head, budget_s=NO_TIME_S)
     found = iter((0.2, 0.7))
     losses = iter((torch.tensor([1.0, 2, 3, math.nan]), torch.tensor([2.0, 1, math.nan, math.nan])))
 
@@ -107,5 +88,5 @@ def test_the_answer_is_of_whichever_start_came_closer(monkeypatch: pytest.Monkey
 def test_a_head_that_gives_no_numbers_leaves_grey(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whitebox, "STEPS", 3)
     attack = WhiteBox()
-    attack.fit(OWN, head=lambda seen: mixed(seen) * math.nan)
+    attack.fit(OWN, head=lambda seen: mixing_head(seen) * math.nan)
     assert torch.equal(attack.rebuild(UNSEEN.activations), torch.full_like(UNSEEN.pictures, 0.5))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import pytest
@@ -10,8 +10,16 @@ import pytest
 from analysis.study.cells import SHARES, Cell, Kind, Specimen
 from analysis.study.photographs import FOLDS, Photographs, gather
 from analysis.study.records import CutFacts, FitFacts, Record
+from tests.parts.threads import one_thread
 
 RecordMaker = Callable[..., Record]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from threads, and equal threads give equal sums."""
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

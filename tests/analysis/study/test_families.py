@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
 
@@ -15,15 +14,6 @@ from harness.splits import Network, SplitPoint
 
 # How far parameters and MACs of a head may be from those of the reference.
 TOLERANCE = 0.05
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def pictures(count: int) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -17,15 +15,6 @@ from harness.models import PictureModel
 NAMES = ("sea", "wood", "sky")
 # Of the colour, beside the noise's 1: what makes the task easy.
 STRENGTH = 0.1
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from threads, and equal threads give equal sums."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def coloured(count: int = 48) -> tuple[Tensor, list[str]]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from analysis.attacks import ATTACKS, Attack, Pairs
-from analysis.attacks.matching import distance
+from analysis.attacks.matching import feature_residual
 from analysis.leakage import collect_pairs
 from analysis.metrics import floor_psnr_db, psnr_db, ssim
 from harness.heads import TorchHead
@@ -134,13 +134,9 @@ class _Bench:
             sources=self.pictures.held_out.sources,
             psnr_db=_values(psnr_db(self.original, rebuilt)),
             ssim=_values(ssim(self.original, rebuilt)),
-            residual=_values(self._residual(rebuilt)),
+            residual=_values(feature_residual(self.head, rebuilt, self.received)),
             floor_psnr_db=_values(floor_psnr_db(self.own.pictures, self.original)),
         )
-
-    @torch.no_grad()
-    def _residual(self, rebuilt: Tensor) -> Tensor:
-        return distance(self.head(rebuilt), self.received).sqrt()
 
 
 def quantised(activations: Tensor, bits: int | None) -> Tensor:

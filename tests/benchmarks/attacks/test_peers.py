@@ -13,18 +13,7 @@ from analysis.attacks import Attack, Head, Pairs
 from analysis.metrics import floor_psnr_db, psnr_db
 from tests.benchmarks.attacks import PEERS
 from tests.benchmarks.attacks.rmle import squared_variation
-
-
-def pictures(count: int, seed: int) -> Tensor:
-    """Smooth coloured pictures of 16x16 pixels on [0, 1]."""
-    coarse = torch.rand(count, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
-    return F.interpolate(coarse, size=(16, 16), mode="bicubic", align_corners=False).clamp(0, 1)
-
-
-def halving_head(seen: Tensor) -> Tensor:
-    """Space to depth, channels mixed by a fixed rotation: every pixel can be had back."""
-    mixing = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(7))).Q
-    return F.conv2d(F.pixel_unshuffle(seen, 2), mixing[:, :, None, None])
+from tests.parts.smooth import mixing_head, smooth_pictures
 
 
 def token_head(seen: Tensor) -> Tensor:
@@ -37,9 +26,9 @@ def attack(request: pytest.FixtureRequest) -> Attack:
     return PEERS.load(request.param)()
 
 
-@pytest.mark.parametrize("head", [halving_head, token_head])
+@pytest.mark.parametrize("head", [mixing_head, token_head])
 def test_it_rebuilds_more_than_the_mean_picture(attack: Attack, head: Head) -> None:
-    own, unseen = pictures(64, 0), pictures(4, 1)
+    own, unseen = smooth_pictures(64, 0), smooth_pictures(4, 1)
     attack.fit(Pairs(own, head(own), tuple("abcdefgh" * 8)), head=head, budget_s=1.0)
     rebuilt = attack.rebuild(head(unseen))
     assert psnr_db(unseen, rebuilt).mean() > floor_psnr_db(own, unseen).mean() + 2
@@ -49,16 +38,16 @@ def test_it_takes_vectors(attack: Attack) -> None:
     def head(seen: Tensor) -> Tensor:
         return seen.mean((2, 3))
 
-    own = pictures(16, 0)
+    own = smooth_pictures(16, 0)
     attack.fit(Pairs(own, head(own), tuple("abcdefgh" * 2)), head=head, budget_s=0.1)
     assert attack.rebuild(head(own[:2])).shape == (2, 3, 16, 16)
 
 
 def test_it_keeps_its_budget(attack: Attack) -> None:
-    own = pictures(64, 0)
+    own = smooth_pictures(64, 0)
     began = time.process_time()
-    attack.fit(Pairs(own, halving_head(own), tuple("abcdefgh" * 8)), head=halving_head, budget_s=0.5)
-    attack.rebuild(halving_head(own[:16]))
+    attack.fit(Pairs(own, mixing_head(own), tuple("abcdefgh" * 8)), head=mixing_head, budget_s=0.5)
+    attack.rebuild(mixing_head(own[:16]))
     assert 0.4 < time.process_time() - began < 1.0
 
 
