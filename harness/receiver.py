@@ -111,7 +111,11 @@ class Receiver:
             with connection:
                 connection.settimeout(SILENCE_S)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._converse(connection)
+                # In a thread that ends with it, and so do the OpenMP threads that tails ran on: while they live, those
+                # of the main thread sleep after every step, and attacks take twice as long.
+                conversation = threading.Thread(target=self._converse, args=(connection,), name="connection", daemon=True)
+                conversation.start()
+                conversation.join()
 
     def _converse(self, connection: socket.socket) -> None:
         session: Session | None = None

@@ -22,14 +22,17 @@ from analysis.metrics import psnr_db
 TO_CHOOSE = 40
 EVALUATIONS = 120
 MOST_EVALUATIONS = 400
-# Weights of total variation that are tried on validation pictures: near the input little is needed, deep much.
-VARIATIONS = tuple(10.0**exponent for exponent in (-4, -2, -1, -0.5))
+# Weights of total variation that are tried on validation pictures: near the input little is needed, deep more.
+VARIATIONS = (1e-4, 1e-2, 1e-1)
 # Validation pictures: some to choose the weight on, more to learn the blend from, still more for the errors' spectrum.
-CHOSEN_ON = 4
+CHOSEN_ON = 6
 BLENDED_ON = 12
 FILTERED_ON = 64
 # How often an attack looks at how far it is.
 _BETWEEN_LOOKS = 10
+# Without a budget, the search ends where so many looks gained less than this.
+_LOOKS_TO_GAIN_IN = 3
+_WORTH_DB = 0.3
 # Pictures that a budget for one split reckons with, beside the validation pictures.
 _PICTURES_OF_A_BUDGET = 16
 
@@ -62,8 +65,8 @@ class Spectral(Attack):
         known = spread(self.start.unseen(own), FILTERED_ON)
         rehearsed = self.start.rehearse(known)
         self._head, self._filter = head, Filter.of(known.pictures - rehearsed)
-        self._variation = self._choose(known.first(CHOSEN_ON), rehearsed[:CHOSEN_ON], deadline)
         self._mean = own.pictures.mean(0, keepdim=True)
+        self._variation = self._choose(known.first(CHOSEN_ON), rehearsed[:CHOSEN_ON], deadline)
         self._learn_blend(known.first(BLENDED_ON), rehearsed[:BLENDED_ON], began, deadline)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
@@ -90,8 +93,9 @@ class Spectral(Attack):
         found = self._search(TO_CHOOSE, deadline).pictures(
             activations, start.repeat(tried, 1, 1, 1), torch.tensor(VARIATIONS).repeat_interleave(count)
         )
-        reached = psnr_db(chosen.pictures.repeat(tried, 1, 1, 1), found).view(tried, count).mean(1)
-        return VARIATIONS[int(reached.argmax())]
+        # Judged as what it will be used for: the blend takes out noise that a strong weight also would, with detail.
+        reached = [self._blended(chosen, start, one)[1] for one in found.split(count)]
+        return VARIATIONS[reached.index(max(reached))]
 
     def _learn_blend(self, known: Pairs, start: Tensor, began: float, deadline: float) -> None:
         """Search for these pictures as long as pays or may be, and learn how to mix what is found with the start."""
@@ -103,9 +107,19 @@ class Spectral(Attack):
         course = search.course(known.activations, start, self._weights(len(start)), every=_BETWEEN_LOOKS)
         for looks, found in enumerate(course):
             self._evaluations = max(1, looks * _BETWEEN_LOOKS)
-            self._blend = Blend.fit([start, found], known.pictures, self._mean)
-            reached = psnr_db(known.pictures, self._blend([start, found])).mean()
-            self._progress.append(Progress(time.monotonic() - began, float(reached)))
+            self._blend, reached = self._blended(known, start, found)
+            self._progress.append(Progress(time.monotonic() - began, reached))
+            if math.isinf(deadline) and self._pays_no_more():
+                break
+
+    def _blended(self, known: Pairs, start: Tensor, found: Tensor) -> tuple[Blend, float]:
+        """The best mix of two answers to these pictures, and how good it is, in dB."""
+        blend = Blend.fit([start, found], known.pictures, self._mean)
+        return blend, float(psnr_db(known.pictures, blend([start, found])).mean())
+
+    def _pays_no_more(self) -> bool:
+        gained = [step.psnr_db for step in self._progress[-1 - _LOOKS_TO_GAIN_IN :]]
+        return len(gained) > _LOOKS_TO_GAIN_IN and gained[-1] - gained[0] < _WORTH_DB
 
 
 class Refine(Spectral):
