@@ -113,7 +113,7 @@ class Receiver:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 # In a thread that ends with it, and so do the OpenMP threads that tails ran on: while they live, those
                 # of the main thread sleep after every step, and attacks take twice as long.
-                conversation = threading.Thread(target=self._converse, args=(connection,), name="connection", daemon=True)
+                conversation = threading.Thread(target=self._converse, args=(connection,), daemon=True)
                 conversation.start()
                 conversation.join()
 

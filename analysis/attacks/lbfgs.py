@@ -103,7 +103,8 @@ class Lbfgs:
         scaled = scale * (along_changes - among @ shares)
         kept = torch.linalg.solve(oldest_first, shares - inverse * scaled)
         weights = torch.cat([kept, -scale * shares, scale], 1)
-        return torch.bmm(weights.mT.to(self._basis.dtype), self._basis)[:, 0]
+        multiplied: Tensor = torch.bmm(weights.mT.to(self._basis.dtype), self._basis)[:, 0]
+        return multiplied
 
     def _scale(self) -> Tensor:
         """Each problem's newest curvature; where it has none, steps of unit length."""
@@ -114,5 +115,6 @@ class Lbfgs:
 
 
 def _unit(gradient: Tensor) -> Tensor:
-    """What N gradients (N x D) are divided by to have length 1, as factors: N."""
-    return 1 / gradient.norm(dim=1).clamp(min=1e-12)
+    """The factors that make N gradients (N x D) steps of length 1."""
+    factors: Tensor = 1 / gradient.norm(dim=1).clamp(min=1e-12)
+    return factors

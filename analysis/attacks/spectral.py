@@ -94,7 +94,7 @@ class Spectral(Attack):
             activations, start.repeat(tried, 1, 1, 1), torch.tensor(VARIATIONS).repeat_interleave(count)
         )
         # Judged as what it will be used for: the blend takes out noise that a strong weight also would, with detail.
-        reached = [self._blended(chosen, start, one)[1] for one in found.split(count)]
+        reached = [self._blended(chosen, start, one)[1] for one in torch.split(found, count)]
         return VARIATIONS[reached.index(max(reached))]
 
     def _learn_blend(self, known: Pairs, start: Tensor, began: float, deadline: float) -> None:
