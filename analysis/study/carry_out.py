@@ -24,6 +24,7 @@ from analysis.study.photographs import Photographs
 from analysis.study.records import Journal, Record
 from analysis.study.specimens import Ready, make
 from harness.heads import TorchHead
+from harness.memory import keep_freed_memory
 
 
 def missing(plan: Plan, photographs: Photographs, journal: Journal) -> list[Cell]:
@@ -150,6 +151,7 @@ def _begin(photographs: Photographs, folder: Path) -> None:
     global _photographs, _journal
     _photographs, _journal = photographs, Journal(folder)
     torch.set_num_threads(1)
+    keep_freed_memory()
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao's import warns of torch's future
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     multiprocessing.set_start_method(

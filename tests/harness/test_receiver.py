@@ -124,6 +124,21 @@ def test_the_answer_is_float32_whatever_the_tail_gives(receiver: Receiver, sessi
     assert np.array_equal(answer, twice_the_sums(ACTIVATION).T)
 
 
+def test_the_threads_that_a_tail_ran_on_end_with_its_connection(receiver: Receiver, session: Session) -> None:
+    threads = []
+
+    def answer(activation: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        threads.append(threading.current_thread())
+        return twice_the_sums(activation)
+
+    session.answer = answer
+    with receiver.expect(session), connected(receiver) as connection:
+        greet(connection, receiver)
+        ship(connection, activation_frame())
+    threads[0].join(timeout=30)
+    assert not threads[0].is_alive()
+
+
 def test_tokens_are_long_and_of_one_run(receiver: Receiver) -> None:
     with Receiver() as other:
         assert len(receiver.token) == len(other.token) == 32
