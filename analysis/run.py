@@ -16,6 +16,7 @@ from analysis.tradeoff import with_modelled_link
 from device_runner.link import LinkShape
 from harness.results.schema import (
     ESTIMATES,
+    PROGRESS,
     SUMMARY,
     Cell,
     Column,
@@ -93,6 +94,23 @@ class Run:
             if estimate and measured:
                 rows.append(_estimate_row(cell, estimate, measured, is_anchor=is_anchor))
         return _table(rows, ESTIMATES)
+
+    def progress(self) -> pd.DataFrame:
+        """PSNR against time spent, of each attack that has a course of its own, at each split.
+
+        What devices shipped is attacked by one attack, so there is one course for all of them (columns:
+        harness.results.schema.PROGRESS).
+        """
+        leakage = self.store.leakage()
+        courses: dict[tuple[object, ...], tuple[tuple[float, float], ...]] = {}
+        for cell in sorted(self.file.cells, key=lambda cell: cell.split_index):
+            for attack in self.file.config.attacks:
+                if found := leakage.get((cell.hash, attack)):
+                    key = (cell.model, cell.precision, attack, cell.split_index, cell.split)
+                    courses.setdefault(key, found.progress)
+        names = [column.name for column in PROGRESS]
+        rows = [dict(zip(names, (*key, *step), strict=True)) for key, course in courses.items() for step in course]
+        return _table(rows, PROGRESS)
 
     def _rounds(self) -> dict[str, list[RoundRecord]]:
         """The finished rounds of each cell."""

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.report.chart import write_charts
 from analysis.report.estimate_chart import write_estimate_chart
 from analysis.report.html import render_html
+from analysis.report.progress_chart import write_progress_chart
 from analysis.report.table import summary_tables, to_csv
 from analysis.report.timer import Timer, timers
 from harness.results.store import write_whole
@@ -23,8 +24,8 @@ class Report(NamedTuple):
 
     Attributes:
         html: the whole report, one file that works offline.
-        charts: PNG, 1200 pixels wide, one per experiment; none where nothing was measured. One of the estimates is
-            last, where any was.
+        charts: PNG, 1200 pixels wide, one per experiment; none where nothing was measured. Then one of the estimates
+            and one of the attacks' progress, where there is any.
     """
 
     html: Path
@@ -37,6 +38,7 @@ def write_report(
     *,
     leakage: pd.DataFrame,
     estimates: pd.DataFrame,
+    progress: pd.DataFrame,
     environment: Mapping[str, object],
     notices: Sequence[str] = (),
     timers: Sequence[Timer] = (),
@@ -48,6 +50,7 @@ def write_report(
         summary: the tidy table, one row per cell x attack (columns: harness.results.schema.SUMMARY).
         leakage: PSNR and SSIM per picture (columns: harness.results.schema.LEAKAGE); may be empty.
         estimates: profiled and measured head times (columns: harness.results.schema.ESTIMATES); may be empty.
+        progress: of the attacks (columns: harness.results.schema.PROGRESS); may be empty.
         environment: what was asked and where, nested as it likes (run.json without its cells).
         notices: what must be said about the whole run.
         timers: of its devices, as far as they are known.
@@ -55,7 +58,11 @@ def write_report(
     Raises:
         ResultsError: no space, or not allowed.
     """
-    charts = [*write_charts(summary, run_folder), *write_estimate_chart(estimates, run_folder)]
+    charts = [
+        *write_charts(summary, run_folder),
+        *write_estimate_chart(estimates, run_folder),
+        *write_progress_chart(progress, run_folder),
+    ]
     page = render_html(
         run_folder,
         summary,

@@ -18,6 +18,7 @@ def show(run: Run, *, link: str | None = None) -> None:
         summary,
         leakage=run.leakage(),
         estimates=estimates,
+        progress=run.progress(),
         environment=run.file.model_dump(exclude={"cells"}),
         notices=run.file.notices,
         timers=clocks,

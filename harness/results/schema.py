@@ -398,6 +398,16 @@ ESTIMATES = (
     Column("error", pa.float64(), "profiled / measured - 1"),
 )
 
+PROGRESS = (
+    Column("model", pa.string(), "network"),
+    Column("precision", pa.string(), "of the head: fp32 or int8"),
+    Column("attack", pa.string(), "name of the attack"),
+    Column("split_index", pa.int64(), "place among all split points"),
+    Column("split", pa.string(), "module path that the head ends in"),
+    Column("seconds", pa.float64(), "since the attack began to learn at this split"),
+    Column("psnr_db", pa.float64(), "mean over validation pictures of the attacker's own, of what it had by then"),
+)
+
 
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """The Arrow schema of a table, its version among the metadata."""
@@ -411,6 +421,7 @@ def as_markdown() -> str:
         ("`load_run(RUN).samples()`", SAMPLES),
         ("`load_run(RUN).leakage()`", LEAKAGE),
         ("`load_run(RUN).estimates()`", ESTIMATES),
+        ("`load_run(RUN).progress()`", PROGRESS),
         ("rounds.parquet", ROUNDS),
     ]
     lines = ["# Tables", "", f"Schema version {SCHEMA_VERSION}. Made by `make docs`; times are on the device's clock."]

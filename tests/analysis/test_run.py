@@ -12,7 +12,17 @@ from analysis.estimate import Accuracy
 from analysis.run import Run
 from device_runner.runner import Output, RunnerReport
 from device_runner.survey import SurveyShipment
-from harness.results.schema import ESTIMATES, Cell, DeviceEntry, RoundRecord, RunConfig, RunFile, SurveyRecord
+from harness.results.schema import (
+    ESTIMATES,
+    PROGRESS,
+    Cell,
+    DeviceEntry,
+    LeakageRecord,
+    RoundRecord,
+    RunConfig,
+    RunFile,
+    SurveyRecord,
+)
 from harness.results.store import RunStore
 from tests.parts.surveys import VERIFIED, survey_report
 
@@ -156,6 +166,21 @@ def test_without_a_survey_there_are_no_estimates(tmp_path: Path, surveys: list[S
     assert found.empty
     assert list(found.columns) == [column.name for column in ESTIMATES]
     assert Accuracy.of(found) is None
+
+
+def test_progress_has_a_row_for_each_look_of_each_attack_at_each_split(tmp_path: Path) -> None:
+    run = make_run(tmp_path, {}, attacks=("linear", "spectral"))
+    for index, looks in ((3, ((1.0, 20.0), (2.0, 24.0))), (2, ((1.5, 30.0),))):
+        run.store.keep_leakage(LeakageRecord(cell=f"c{index}", attack="spectral", status="ok", progress=looks))
+        run.store.keep_leakage(LeakageRecord(cell=f"c{index}", attack="linear", status="ok"))
+    found = run.progress()
+    assert list(found.columns) == [column.name for column in PROGRESS]
+    assert found["attack"].unique().tolist() == ["spectral"]
+    assert found[["split_index", "split", "seconds", "psnr_db"]].to_numpy().tolist() == [
+        [2, "layer2", 1.5, 30.0],
+        [3, "layer3", 1.0, 20.0],
+        [3, "layer3", 2.0, 24.0],
+    ]
 
 
 def test_accuracy_counts_no_anchor() -> None:

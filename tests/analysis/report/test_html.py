@@ -14,7 +14,7 @@ import pytest
 from analysis.report import write_report
 from analysis.report.html import flattened, headline, not_measured, render_html
 from analysis.report.rows import experiments
-from harness.results.schema import ESTIMATES, LEAKAGE
+from harness.results.schema import ESTIMATES, LEAKAGE, PROGRESS
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]
@@ -24,6 +24,7 @@ Estimates = Callable[..., pd.DataFrame]
 Profiled = Callable[..., dict[str, Any]]
 NO_LEAKAGE = pd.DataFrame(columns=[column.name for column in LEAKAGE])
 NO_ESTIMATES = pd.DataFrame(columns=[column.name for column in ESTIMATES])
+NO_PROGRESS = pd.DataFrame(columns=[column.name for column in PROGRESS])
 
 
 class RunFolder(Protocol):
@@ -45,6 +46,7 @@ def page(run_folder: RunFolder) -> str:
         run_folder.summary,
         leakage=run_folder.pictures,
         estimates=NO_ESTIMATES,
+        progress=NO_PROGRESS,
         environment={"environment": {"python": "3.11.2"}, "config": {"models": ["efficientnet_lite0"], "seed": 0}},
         notices=["Only 16 pictures."],
     )
