@@ -177,6 +177,7 @@ class _Bench:
                     train_pictures=len(own),
                     train_seconds=seconds,
                     converged=attack.converged,
+                    chosen=attack.chosen,
                     progress=tuple((step.seconds, step.psnr_db) for step in attack.progress),
                 )
                 yield self._keep(learned, target, attack.rebuild, head if attack.access == "white-box" else None)

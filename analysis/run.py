@@ -339,5 +339,6 @@ def _leakage(record: LeakageRecord, sources: tuple[str, ...]) -> dict[str, objec
         "oracle_mean_colour_psnr_db": float(np.mean(record.oracle_psnr_db)),
         "feature_residual": float(np.mean(record.residual)) if record.residual else None,
         "converged": record.converged,
+        "chosen": record.chosen,
         "agreement_top1": float(np.mean(record.agreement)),
     }

@@ -129,6 +129,11 @@ class Attack(ABC):
         before = [step.psnr_db for step in self._progress if step.seconds <= 0.75 * end.seconds]
         return end.seconds > 0 and bool(before) and end.psnr_db - max(before) < CONVERGED_DB
 
+    @property
+    def chosen(self) -> str | None:
+        """The name of the attack that it took, for one that chooses among others."""
+        return None
+
     def skip(self, activation_shape: tuple[int, ...], input_size: tuple[int, int]) -> str | None:  # noqa: ARG002
         """Why this attack cannot be tried at a split, or None where it can.
 

@@ -176,6 +176,7 @@ class LeakageRecord(BaseModel):
         residual: per picture: distance of the reconstruction's activation from the received one, relative to the
             latter's norm; empty at split 0.
         converged: had the attack; None where it has no course of its own.
+        chosen: the name of the attack that it took, for one that chooses among others.
         progress: seconds since the attack began, and the mean PSNR in dB that it had reached on validation pictures.
         agreement: per picture: does the network's top-1 class of the reconstruction equal that of the picture?
     """
@@ -196,6 +197,7 @@ class LeakageRecord(BaseModel):
     agreement: tuple[bool, ...] = ()
     residual: tuple[float, ...] = ()
     converged: bool | None = None
+    chosen: str | None = None
     progress: tuple[tuple[float, float], ...] = ()
 
 
@@ -370,6 +372,7 @@ SUMMARY = (
         "feature_residual", pa.float64(), "relative distance of the reconstruction's activation", "not optimised for"
     ),
     Column("converged", pa.bool_(), "had the attack converged?", "not iterative"),
+    Column("chosen", pa.string(), "which attack it took, for best", "it does not choose"),
     Column(
         "agreement_top1",
         pa.float64(),

@@ -183,6 +183,16 @@ def test_progress_has_a_row_for_each_look_of_each_attack_at_each_split(tmp_path:
     ]
 
 
+def test_a_row_says_which_attack_the_best_was(tmp_path: Path) -> None:
+    run = make_run(tmp_path, {}, surveys=[surveyed()], attacks=("best",))
+    judged = {name: (20.0,) for name in ("psnr_db", "ssim", "floor_psnr_db", "oracle_psnr_db")}
+    record = LeakageRecord.model_validate(
+        {"cell": "c2", "attack": "best", "status": "ok", "agreement": (True,), "chosen": "refine"} | judged
+    )
+    run.store.keep_leakage(record)
+    assert run.summary().set_index("split_index")["chosen"].to_dict() == {1: None, 2: "refine", 3: None, 4: None}
+
+
 def test_accuracy_counts_no_anchor() -> None:
     table = pd.DataFrame(
         {
