@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +12,11 @@ from analysis.attacks.fourier import frequencies
 
 # Bands grow with their frequency, as natural spectra fall with it.
 BANDS = 10
-# Keeps weights of bands with few values small, as a share of the answers' energy.
-_RIDGE = 1e-7
+# Mean squared errors are not told apart below the cap of PSNR, 60 dB.
+_LEAST_ERROR = 1e-6
+# How strongly weights are drawn to answering as the first answer does, as shares of the answers' energy. The least only
+# keeps them from growing where answers are alike; the most leaves nothing of the others.
+_RIDGES = (1e-7, 1e-3, 1e-2, 0.1, 1.0, 1e4)
 
 
 @dataclass(frozen=True)
@@ -21,26 +25,34 @@ class Blend:
 
     Args:
         weights: bands x answers.
-        mean: 1 x 3 x H x W, what answers are compared with: weights below 1 draw towards it.
+        mean: 1 x 3 x H x W, what answers are compared with: weights below 1 draw towards its detail.
+        unseen_db: mean PSNR over the pictures that it was fitted to, each mixed without its own photograph's help.
     """
 
     weights: Tensor
     mean: Tensor
+    unseen_db: float
 
     @classmethod
-    def fit(cls, answers: list[Tensor], pictures: Tensor, mean: Tensor) -> Blend:
-        """Weights for answers (each N x 3 x H x W) to pictures of which the truth is known."""
-        band = _bands(*pictures.shape[2:])
-        truth = torch.fft.rfft2(pictures - mean, norm="ortho")
-        seen = torch.stack([torch.fft.rfft2(answer - mean, norm="ortho") for answer in answers])
-        weights = []
-        for index in range(BANDS):
-            rows = torch.view_as_real(seen[..., band == index]).flatten(1).double()
-            target = torch.view_as_real(truth[..., band == index]).flatten().double()
-            gram = rows @ rows.T
-            gram.diagonal().add_(_RIDGE * gram.trace() + 1e-12)
-            weights.append(torch.linalg.solve(gram, rows @ target) if rows.shape[1] else torch.zeros(len(answers)))
-        return cls(torch.stack([weight.float() for weight in weights]), mean)
+    def fit(cls, answers: list[Tensor], pictures: Tensor, mean: Tensor, sources: Sequence[str]) -> Blend:
+        """Weights for answers (each N x 3 x H x W) to pictures of which the truth is known.
+
+        Ridge regression towards the first answer; the ridge is the one that serves photographs best that the weights
+        were not fitted to, so that where nothing is found (deep splits) nothing is lost.
+
+        Args:
+            sources: each picture's source photograph.
+        """
+        moments = _Moments.of(answers, pictures, mean)
+        groups = sources if len(set(sources)) > 1 else range(len(sources))
+        own = [torch.tensor([one == group for one in groups]) for group in dict.fromkeys(groups)]
+        unseen = torch.stack([_unseen_db(moments, own, ridge) for ridge in _RIDGES])
+        best = int(unseen.argmax())
+        return cls(
+            moments.weights(torch.ones(len(pictures), dtype=torch.bool), _RIDGES[best]).float(),
+            mean,
+            float(unseen[best]),
+        )
 
     def __call__(self, answers: list[Tensor]) -> Tensor:
         """Answers, each N x 3 x H x W -> their mix, not clipped."""
@@ -52,6 +64,77 @@ class Blend:
         )
         pictures: Tensor = torch.fft.irfft2(mixed, s=(height, width), norm="ortho") + self.mean
         return pictures
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """What squared errors of all mixes follow from.
+
+    Args:
+        gram: bands x pictures x answers x answers.
+        towards: bands x pictures x answers, products with the truth.
+        square: bands x pictures, of the truth.
+        values: of a picture.
+    """
+
+    gram: Tensor
+    towards: Tensor
+    square: Tensor
+    values: int
+
+    @classmethod
+    def of(cls, answers: list[Tensor], pictures: Tensor, mean: Tensor) -> _Moments:
+        band = _bands(*pictures.shape[2:])
+        twice = _twice(pictures.shape[3])
+        truth = torch.fft.rfft2(pictures - mean, norm="ortho") * twice
+        seen = torch.stack([torch.fft.rfft2(answer - mean, norm="ortho") * twice for answer in answers])
+        grams, towards, squares = [], [], []
+        for index in range(BANDS):
+            rows = torch.view_as_real(seen[..., band == index]).flatten(2).double()
+            target = torch.view_as_real(truth[..., band == index]).flatten(1).double()
+            grams.append(torch.einsum("apv,bpv->pab", rows, rows))
+            towards.append(torch.einsum("apv,pv->pa", rows, target))
+            squares.append(target.square().sum(1))
+        return cls(torch.stack(grams), torch.stack(towards), torch.stack(squares), pictures[0].numel())
+
+    def weights(self, chosen: Tensor, ridge: float) -> Tensor:
+        """From the chosen pictures (bool, N): bands x answers."""
+        gram, towards = self.gram[:, chosen].sum(1), self.towards[:, chosen].sum(1)
+        strength = ridge * gram.diagonal(dim1=1, dim2=2).sum(1) + 1e-12
+        # In terms of the first answer and what the others have more than it.
+        others = torch.eye(gram.shape[1], dtype=gram.dtype)
+        others[1:, 0] = -1
+        gram, towards = others @ gram @ others.T, towards @ others.T
+        gram.diagonal(dim1=1, dim2=2).add_(strength[:, None])
+        towards[:, 0] += strength
+        weights = torch.linalg.solve(gram, towards)
+        # The mean colour is mixed and not drawn towards that of other photographs: they say little about it.
+        weights[0, 0] = 1
+        weights[0, 1:] = torch.linalg.solve(gram[0, 1:, 1:], towards[0, 1:] - gram[0, 1:, 0])
+        mixed: Tensor = weights @ others
+        return mixed
+
+    def psnr_db(self, weights: Tensor, chosen: Tensor) -> Tensor:
+        """Of the chosen pictures (bool, N), mixed with these weights."""
+        quadratic = torch.einsum("ka,kpab,kb->kp", weights, self.gram[:, chosen], weights)
+        linear = torch.einsum("ka,kpa->kp", weights, self.towards[:, chosen])
+        error = (quadratic - 2 * linear + self.square[:, chosen]).sum(0) / self.values
+        reached: Tensor = -10 * error.clamp(min=_LEAST_ERROR).log10()
+        return reached
+
+
+def _unseen_db(moments: _Moments, groups: Sequence[Tensor], ridge: float) -> Tensor:
+    """Mean PSNR over pictures, each group's by weights from the others."""
+    return torch.cat([moments.psnr_db(moments.weights(~own, ridge), own) for own in groups]).mean()
+
+
+def _twice(width: int) -> Tensor:
+    """Roots of how often each column of `rfft2` stands in the whole spectrum of pictures so wide."""
+    times = torch.full((width // 2 + 1,), 2.0)
+    times[0] = 1
+    if width % 2 == 0:
+        times[-1] = 1
+    return times.sqrt()
 
 
 def _bands(height: int, width: int) -> Tensor:

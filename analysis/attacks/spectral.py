@@ -16,7 +16,6 @@ from analysis.attacks.fourier import Filter
 from analysis.attacks.linear import Linear
 from analysis.attacks.matching import Search
 from analysis.attacks.validation import spread
-from analysis.metrics import psnr_db
 
 # Evaluations of the head and its gradients: to choose by, and for each picture, within a budget or without.
 TO_CHOOSE = 40
@@ -94,7 +93,7 @@ class Spectral(Attack):
             activations, start.repeat(tried, 1, 1, 1), torch.tensor(VARIATIONS).repeat_interleave(count)
         )
         # Judged as what it will be used for: the blend takes out noise that a strong weight also would, with detail.
-        reached = [self._blended(chosen, start, one)[1] for one in torch.split(found, count)]
+        reached = [self._blended(chosen, start, one).unseen_db for one in torch.split(found, count)]
         return VARIATIONS[reached.index(max(reached))]
 
     def _learn_blend(self, known: Pairs, start: Tensor, began: float, deadline: float) -> None:
@@ -107,15 +106,14 @@ class Spectral(Attack):
         course = search.course(known.activations, start, self._weights(len(start)), every=_BETWEEN_LOOKS)
         for looks, found in enumerate(course):
             self._evaluations = max(1, looks * _BETWEEN_LOOKS)
-            self._blend, reached = self._blended(known, start, found)
-            self._progress.append(Progress(time.monotonic() - began, reached))
+            self._blend = self._blended(known, start, found)
+            self._progress.append(Progress(time.monotonic() - began, self._blend.unseen_db))
             if math.isinf(deadline) and self._pays_no_more():
                 break
 
-    def _blended(self, known: Pairs, start: Tensor, found: Tensor) -> tuple[Blend, float]:
-        """The best mix of two answers to these pictures, and how good it is, in dB."""
-        blend = Blend.fit([start, found], known.pictures, self._mean)
-        return blend, float(psnr_db(known.pictures, blend([start, found])).mean())
+    def _blended(self, known: Pairs, start: Tensor, found: Tensor) -> Blend:
+        """The best mix of two answers to these pictures."""
+        return Blend.fit([start, found], known.pictures, self._mean, known.sources)
 
     def _pays_no_more(self) -> bool:
         gained = [step.psnr_db for step in self._progress[-1 - _LOOKS_TO_GAIN_IN :]]

@@ -185,7 +185,7 @@ def test_progress_has_a_row_for_each_look_of_each_attack_at_each_split(tmp_path:
 
 def test_a_row_says_which_attack_the_best_was(tmp_path: Path) -> None:
     run = make_run(tmp_path, {}, surveys=[surveyed()], attacks=("best",))
-    judged = {name: (20.0,) for name in ("psnr_db", "ssim", "floor_psnr_db", "oracle_psnr_db")}
+    judged = dict.fromkeys(("psnr_db", "ssim", "floor_psnr_db", "oracle_psnr_db"), (20.0,))
     record = LeakageRecord.model_validate(
         {"cell": "c2", "attack": "best", "status": "ok", "agreement": (True,), "chosen": "refine"} | judged
     )

@@ -22,6 +22,7 @@ def smooth(count: int, seed: int) -> Tensor:
 
 PICTURES = smooth(24, seed=0)
 MEAN = PICTURES.mean(0, keepdim=True)
+SOURCES = tuple(f"photograph-{index // 2}" for index in range(len(PICTURES)))
 
 
 def noise(strength: float, seed: int) -> Tensor:
@@ -40,7 +41,7 @@ def squared(answer: Tensor) -> float:
 
 
 def blended(*answers: Tensor) -> Tensor:
-    return Blend.fit(list(answers), PICTURES, MEAN)(list(answers))
+    return Blend.fit(list(answers), PICTURES, MEAN, SOURCES)(list(answers))
 
 
 @pytest.mark.parametrize(
@@ -75,19 +76,38 @@ def test_an_exact_answer_is_reproduced(other: Tensor) -> None:
     assert psnr_db(PICTURES, blended(other, PICTURES)).mean() > 50
 
 
-def test_answers_that_have_nothing_to_do_with_the_pictures_give_the_mean_picture() -> None:
-    found = blended(noise(1, 1), noise(1, 2))
-    assert squared(found) == pytest.approx(squared(MEAN), rel=0.05)
+def test_detail_that_has_nothing_to_do_with_the_pictures_gives_way_to_the_mean_pictures() -> None:
+    colours = PICTURES.mean((2, 3), keepdim=True)
+    detail = [noise(1, seed) for seed in (1, 2)]
+    found = blended(*(colours + one - one.mean((2, 3), keepdim=True) for one in detail))
+    expected = colours + MEAN - MEAN.mean((2, 3), keepdim=True)
+    assert squared(found) == pytest.approx(squared(expected), rel=0.05)
+
+
+def test_a_mean_colour_is_not_drawn_to_that_of_other_photographs() -> None:
+    blend = Blend.fit([PICTURES + noise(1, 1), PICTURES + noise(1, 2)], PICTURES, MEAN, SOURCES)
+    brighter = PICTURES + 0.5
+    found = blend([brighter, brighter])
+    torch.testing.assert_close(found.mean((2, 3)), brighter.mean((2, 3)), atol=1e-3, rtol=0)
+
+
+def test_what_helps_its_own_photographs_alone_is_left_out() -> None:
+    first = PICTURES + noise(0.3, 1)
+    few = slice(0, 4)  # of two photographs
+    blend = Blend.fit([first[few], noise(1, 2)[few]], PICTURES[few], MEAN, SOURCES[few])
+    unseen = slice(4, None)
+    found = blend([first[unseen], noise(1, 2)[unseen]])
+    assert psnr_db(PICTURES[unseen], found).mean() > psnr_db(PICTURES[unseen], first[unseen]).mean()
 
 
 def test_answers_that_are_the_mean_picture_give_the_mean_picture() -> None:
     grey = torch.full_like(MEAN, 0.5)
     answers = [grey.expand_as(PICTURES)] * 2
-    torch.testing.assert_close(Blend.fit(answers, PICTURES, grey)(answers), answers[0])
+    torch.testing.assert_close(Blend.fit(answers, PICTURES, grey, SOURCES)(answers), answers[0])
 
 
 def test_what_it_learned_serves_other_pictures() -> None:
-    blend = Blend.fit([PICTURES + noise(0.2, 1), PICTURES + noise(0.2, 2)], PICTURES, MEAN)
+    blend = Blend.fit([PICTURES + noise(0.2, 1), PICTURES + noise(0.2, 2)], PICTURES, MEAN, SOURCES)
     unseen = smooth(24, seed=1)
     answers = [unseen + noise(0.2, 3), unseen + noise(0.2, 4)]
     assert psnr_db(unseen, blend(answers)).mean() > psnr_db(unseen, answers[0]).mean() + 3

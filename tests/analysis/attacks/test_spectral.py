@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -56,9 +58,9 @@ def blends(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Tensor], Tensor]]
     seen: list[tuple[list[Tensor], Tensor]] = []
     fit = Blend.fit
 
-    def watched(answers: list[Tensor], pictures: Tensor, mean: Tensor) -> Blend:
+    def watched(answers: list[Tensor], pictures: Tensor, *rest: Any) -> Blend:
         seen.append((answers, pictures))
-        return fit(answers, pictures, mean)
+        return fit(answers, pictures, *rest)
 
     monkeypatch.setattr(Blend, "fit", watched)
     return seen
