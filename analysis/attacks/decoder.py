@@ -19,7 +19,7 @@ from analysis.attacks.validation import kept_back, spread
 from analysis.metrics import psnr_db
 
 DEFAULT_BUDGET_S = 60.0
-WARM_BUDGET_S = 12.0
+WARM_BUDGET_S = 10.0
 MOST_STEPS = 20_000
 BATCH = 16
 LEARNING_RATE = 3e-3
@@ -44,7 +44,7 @@ class Decoder(Attack):
     """
 
     name, access = "decoder", "black-box"
-    knows, cost = "pictures, and answers to queries", "60 s, or its budget; 12 s after its neighbour"
+    knows, cost = "pictures, and answers to queries", "60 s, or its budget; 10 s after its neighbour"
     fewest_sources = 3
     _network: _Corrector
 
