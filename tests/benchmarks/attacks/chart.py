@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,8 +14,9 @@ from analysis.report.chart import INK, calm, drawable
 from tests.benchmarks.attacks import PEERS
 from tests.benchmarks.attacks.outcome import Outcome
 
-# Okabe and Ito's palette; ours are drawn whole, peers dashed.
+# Okabe and Ito's palette, a colour an attack; ours are drawn whole, peers dashed, and with fewer bits more is missing.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B8794")
+FEWER_BITS = (("^", "-."), ("v", ":"))
 DPI = 100
 
 
@@ -33,11 +35,16 @@ def draw(outcomes: Sequence[Outcome], budget_s: float) -> Figure:
 def _panel(panel: Axes, outcomes: Sequence[Outcome], attacks: Sequence[str], budget_s: float) -> None:
     splits = {o.split_index: o.split for o in sorted(outcomes, key=lambda outcome: outcome.split_index)}
     places = {index: place for place, index in enumerate(splits)}
-    for attack, colour in zip(attacks, COLOURS, strict=False):
+    bits = {name: [one for one in attacks if one.partition(",")[0] == name] for name in _names(attacks)}
+    colours = dict(zip(bits, itertools.cycle(COLOURS[:-1]), strict=False))
+    for attack in attacks:
+        name = attack.partition(",")[0]
+        whole = ("s", "--") if name in PEERS else ("o", "-")
+        marker, line = (whole, *itertools.islice(itertools.cycle(FEWER_BITS), len(attacks)))[bits[name].index(attack)]
         found = sorted((o for o in outcomes if o.attack == attack), key=lambda outcome: outcome.split_index)
         at, psnr = [places[o.split_index] for o in found], [float(np.mean(o.psnr_db)) for o in found]
-        line = ("s--", 1.3) if attack in PEERS else ("o-", 2.0)
-        panel.plot(at, psnr, line[0], color=colour, linewidth=line[1], markersize=4, label=attack)
+        width = 1.3 if name in PEERS else 2.0
+        panel.plot(at, psnr, line, marker=marker, color=colours[name], linewidth=width, markersize=5, label=attack)
     floor = float(np.mean(outcomes[0].floor_psnr_db))
     panel.axhline(floor, color=COLOURS[-1], linestyle=":", label=f"floor: mean picture, {floor:.1f} dB")
     panel.set_xticks(range(len(splits)), [drawable(f"{name}  {i}") for i, name in splits.items()], rotation=90, size=8)
@@ -46,3 +53,8 @@ def _panel(panel: Axes, outcomes: Sequence[Outcome], attacks: Sequence[str], bud
     panel.set_title(drawable(title), loc="left", weight="bold", color=INK)
     panel.legend(loc="upper right", frameon=False, ncols=3)
     calm(panel)
+
+
+def _names(attacks: Sequence[str]) -> list[str]:
+    """The attacks themselves, without the bits that they were tried with."""
+    return list(dict.fromkeys(attack.partition(",")[0] for attack in attacks))
