@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.benchmarks.attacks import measure
+from tests.benchmarks.attacks import chart, measure
 from tests.benchmarks.attacks.compare import compare
 from tests.benchmarks.attacks.measure import Plan, outcomes, quantised
 from tests.benchmarks.attacks.outcome import Outcome
@@ -69,6 +69,17 @@ def test_the_table_has_one_row_a_split_and_a_gap_where_an_attack_was_not_tried()
     assert list(rows["spectral_psnr_db"]) == [22.0, 23.0, 24.0]
     assert list(rows["spectral_cpu_s"]) == [0.8] * 3
     assert pd.isna(rows["inverse_network_psnr_db"][0])
+
+
+def test_the_chart_draws_every_attack_and_tells_its_bits_apart() -> None:
+    names = [
+        f"{name}{bits}" for name in ("linear", "spectral", "decoder", "rmle") for bits in ("", ", 8 bit", ", 4 bit")
+    ]
+    (panel,) = chart.draw([outcome(name, index, 20.0) for name in names for index in (1, 2)], 1.0).axes
+    *lines, _ = panel.get_lines()
+    assert [line.get_label() for line in lines] == names
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(names)
+    assert len({line.get_color() for line in lines}) == 4
 
 
 def test_the_summary_gives_figures_with_their_conditions() -> None:
