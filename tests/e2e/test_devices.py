@@ -138,6 +138,7 @@ def test_a_runner_that_the_kernel_kills_is_a_row_with_a_reason(bench: Bench, pla
     assert table["head_p50_ms"].isna().all()
 
 
+@pytest.mark.slow
 def test_a_harness_that_dies_leaves_nothing_running_and_is_gone_on_with(bench: Bench, plain_pi: Pi) -> None:
     process = bench.start(*SLOW, "--device", plain_pi.address)
     wait_for(lambda: len(rounds_of(bench)) >= 2)

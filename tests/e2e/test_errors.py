@@ -25,14 +25,16 @@ SMALL = ("--input-size", "32", "--iterations", "1", "--warmup", "0")
             ("layer9", "did you mean"),
         ),
         (("run", TINY, "--attack", "linaer"), ("unknown attack 'linaer'", "did you mean linear")),
-        (("run", TINY, "--attack", "os:path"), ("'os:path' is no attack",)),
-        (("run", TINY, "--device", "locl"), ("unknown device 'locl'", "local")),
-        (("run", "no_such_module:factory"), ("cannot be loaded",)),
-        (("run", TINY, "--pictures", "/no/such/folder"), ("/no/such/folder",)),
-        (("run", "resnet18", "--weights", "/no/such/file.pth"), ("no weights file",)),
+        pytest.param(("run", TINY, "--attack", "os:path"), ("'os:path' is no attack",), marks=pytest.mark.slow),
+        pytest.param(("run", TINY, "--device", "locl"), ("unknown device 'locl'", "local"), marks=pytest.mark.slow),
+        pytest.param(("run", "no_such_module:factory"), ("cannot be loaded",), marks=pytest.mark.slow),
+        pytest.param(("run", TINY, "--pictures", "/no/such/folder"), ("/no/such/folder",), marks=pytest.mark.slow),
+        pytest.param(
+            ("run", "resnet18", "--weights", "/no/such/file.pth"), ("no weights file",), marks=pytest.mark.slow
+        ),
         (("run", "--resume", "nothing"), ("no run 'nothing'",)),
         (("report",), ("no run", "bench run")),
-        (("splits", "vgg61"), ("unknown model", "did you mean")),
+        pytest.param(("splits", "vgg61"), ("unknown model", "did you mean"), marks=pytest.mark.slow),
     ],
 )
 def test_wrong_requests_get_one_line(bench: Bench, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
