@@ -72,11 +72,20 @@ def write_charts(summary: pd.DataFrame, folder: Path) -> list[Path]:
     written = []
     for place, experiment in enumerate(measured):
         path = folder / _file_name(experiment, place, alone=len(measured) == 1)
-        drawn = io.BytesIO()
-        draw(experiment).savefig(drawn, dpi=DPI)
-        write_whole(path, drawn.getvalue())
+        write(draw(experiment), path)
         written.append(path)
     return written
+
+
+def write(figure: Figure, path: Path) -> None:
+    """Write a chart as PNG; the file is whole or as it was.
+
+    Raises:
+        ResultsError: no space, or not allowed.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=DPI)
+    write_whole(path, drawn.getvalue())
 
 
 def _file_name(experiment: Experiment, place: int, *, alone: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -18,7 +17,6 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from analysis.estimate import Accuracy
 from analysis.report import chart, interactive
 from analysis.report.rows import EMULATED, printable, shortened
-from harness.results.store import write_whole
 
 TITLE = "Head times: profiled against measured"
 AXES = {"measured_ms": "measured head time, ms (log scale)", "profiled_ms": "profiled head time, ms (log scale)"}
@@ -63,10 +61,9 @@ def write_estimate_chart(estimates: pd.DataFrame, folder: Path) -> list[Path]:
     """
     if Accuracy.of(estimates) is None:
         return []
-    drawn = io.BytesIO()
-    draw(estimates).savefig(drawn, dpi=chart.DPI)
-    write_whole(folder / "estimate.png", drawn.getvalue())
-    return [folder / "estimate.png"]
+    path = folder / "estimate.png"
+    chart.write(draw(estimates), path)
+    return [path]
 
 
 def draw(estimates: pd.DataFrame) -> Figure:

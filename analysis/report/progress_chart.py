@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,7 +13,6 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.report import chart
-from harness.results.store import write_whole
 
 TITLE = "The attacks' progress: a line a split; where it still climbs, more time would recover more"
 SECONDS, REACHED = "seconds at the split", "PSNR, dB: validation pictures"
@@ -36,10 +34,9 @@ def write_progress_chart(progress: pd.DataFrame, folder: Path) -> list[Path]:
     """
     if progress.empty:
         return []
-    drawn = io.BytesIO()
-    draw(progress).savefig(drawn, dpi=chart.DPI)
-    write_whole(folder / "progress.png", drawn.getvalue())
-    return [folder / "progress.png"]
+    path = folder / "progress.png"
+    chart.write(draw(progress), path)
+    return [path]
 
 
 def draw(progress: pd.DataFrame) -> Figure:

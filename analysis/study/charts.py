@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.report.chart import DPI, FAINT, INK, WIDTH_INCHES, calm
+from analysis.report.chart import FAINT, INK, WIDTH_INCHES, calm, write
 from analysis.study.cells import SHARES, network_of
 from analysis.study.curves import Curve
 from analysis.study.families import DEPTHS
 from analysis.study.records import Record
 from analysis.study.verdicts import SMALLEST_EFFECT_DB, Effect, is_compared
-from harness.results.store import write_whole
 
 # Okabe and Ito's palette, for colour-blind readers, too; attacks also differ in marker.
 _COLOURS = {"whitebox": "#D55E00", "linear": "#0072B2", "spectral": "#009E73", "best": "#CC79A7"}
@@ -44,10 +42,8 @@ def write_charts(
     written = {}
     for name, draw in drawings.items():
         if (figure := draw()) is not None:
-            drawn = io.BytesIO()
-            figure.savefig(drawn, dpi=DPI)
             written[name] = folder / f"{name}.png"
-            write_whole(written[name], drawn.getvalue())
+            write(figure, written[name])
     return written
 
 
