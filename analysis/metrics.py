@@ -16,6 +16,8 @@ from analysis.errors import AttackError
 
 # Rounding to 8 bits alone gives 58.9 dB; closer than the cap no eye tells pictures apart, and infinity has no average.
 PSNR_CAP_DB = 60.0
+# Mean squared errors below are not told apart.
+LEAST_ERROR = 10 ** (-PSNR_CAP_DB / 10)
 # Side of the Gaussian window of SSIM, in pixels: 3.5 standard deviations of 1.5 pixels to each side.
 _SSIM_WINDOW = 11
 
@@ -28,7 +30,7 @@ def psnr_db(original: Tensor, rebuilt: Tensor) -> Tensor:
     """
     original, rebuilt = _checked(original, rebuilt)
     mean_squared = (original.double() - rebuilt.double()).square().mean((1, 2, 3))
-    return -10 * mean_squared.clamp(min=10 ** (-PSNR_CAP_DB / 10)).log10()
+    return -10 * mean_squared.clamp(min=LEAST_ERROR).log10()
 
 
 def ssim(original: Tensor, rebuilt: Tensor) -> Tensor:

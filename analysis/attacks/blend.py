@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from analysis.attacks.fourier import frequencies
+from analysis.metrics import LEAST_ERROR
 
 # Bands grow with their frequency, as natural spectra fall with it.
 BANDS = 10
-# Mean squared errors are not told apart below the cap of PSNR, 60 dB.
-_LEAST_ERROR = 1e-6
 # How strongly weights are drawn to answering as the first answer does, as shares of the answers' energy. The least only
 # keeps them from growing where answers are alike; the most leaves nothing of the others.
 _RIDGES = (1e-7, 1e-3, 1e-2, 0.1, 1.0, 1e4)
@@ -44,15 +43,15 @@ class Blend:
             sources: each picture's source photograph.
         """
         moments = _Moments.of(answers, pictures, mean)
-        groups = sources if len(set(sources)) > 1 else range(len(sources))
-        own = [torch.tensor([one == group for one in groups]) for group in dict.fromkeys(groups)]
-        unseen = torch.stack([_unseen_db(moments, own, ridge) for ridge in _RIDGES])
-        best = int(unseen.argmax())
-        return cls(
-            moments.weights(torch.ones(len(pictures), dtype=torch.bool), _RIDGES[best]).float(),
-            mean,
-            float(unseen[best]),
-        )
+        names = list(dict.fromkeys(sources))
+        group = torch.tensor([names.index(source) for source in sources])
+        if len(names) == 1:
+            group = torch.arange(len(pictures))
+        others = group != torch.arange(int(group.max()) + 1)[:, None]
+        unseen = [float(moments.psnr_db(moments.weights(others, ridge)[group]).mean()) for ridge in _RIDGES]
+        ridge = _RIDGES[unseen.index(max(unseen))]
+        (weights,) = moments.weights(torch.ones(1, len(pictures), dtype=torch.bool), ridge)
+        return cls(weights.float(), mean, max(unseen))
 
     def __call__(self, answers: list[Tensor]) -> Tensor:
         """Answers, each N x 3 x H x W -> their mix, not clipped."""
@@ -98,34 +97,30 @@ class _Moments:
         return cls(torch.stack(grams), torch.stack(towards), torch.stack(squares), pictures[0].numel())
 
     def weights(self, chosen: Tensor, ridge: float) -> Tensor:
-        """From the chosen pictures (bool, N): bands x answers."""
-        gram, towards = self.gram[:, chosen].sum(1), self.towards[:, chosen].sum(1)
-        strength = ridge * gram.diagonal(dim1=1, dim2=2).sum(1) + 1e-12
+        """From each choice of pictures (bool, choices x N): choices x bands x answers."""
+        gram = torch.einsum("cp,kpab->ckab", chosen.double(), self.gram)
+        towards = torch.einsum("cp,kpa->cka", chosen.double(), self.towards)
+        strength = ridge * gram.diagonal(dim1=-2, dim2=-1).sum(-1) + 1e-12
         # In terms of the first answer and what the others have more than it.
-        others = torch.eye(gram.shape[1], dtype=gram.dtype)
+        others = torch.eye(gram.shape[-1], dtype=gram.dtype)
         others[1:, 0] = -1
         gram, towards = others @ gram @ others.T, towards @ others.T
-        gram.diagonal(dim1=1, dim2=2).add_(strength[:, None])
-        towards[:, 0] += strength
+        gram.diagonal(dim1=-2, dim2=-1).add_(strength[..., None])
+        towards[..., 0] += strength
         weights = torch.linalg.solve(gram, towards)
         # The mean colour is mixed and not drawn towards that of other photographs: they say little about it.
-        weights[0, 0] = 1
-        weights[0, 1:] = torch.linalg.solve(gram[0, 1:, 1:], towards[0, 1:] - gram[0, 1:, 0])
+        weights[:, 0, 0] = 1
+        weights[:, 0, 1:] = torch.linalg.solve(gram[:, 0, 1:, 1:], towards[:, 0, 1:] - gram[:, 0, 1:, 0])
         mixed: Tensor = weights @ others
         return mixed
 
-    def psnr_db(self, weights: Tensor, chosen: Tensor) -> Tensor:
-        """Of the chosen pictures (bool, N), mixed with these weights."""
-        quadratic = torch.einsum("ka,kpab,kb->kp", weights, self.gram[:, chosen], weights)
-        linear = torch.einsum("ka,kpa->kp", weights, self.towards[:, chosen])
-        error = (quadratic - 2 * linear + self.square[:, chosen]).sum(0) / self.values
-        reached: Tensor = -10 * error.clamp(min=_LEAST_ERROR).log10()
+    def psnr_db(self, weights: Tensor) -> Tensor:
+        """Of each picture, mixed with weights of its own (N x bands x answers): N values."""
+        quadratic = torch.einsum("pka,kpab,pkb->p", weights, self.gram, weights)
+        linear = torch.einsum("pka,kpa->p", weights, self.towards)
+        error = (quadratic - 2 * linear + self.square.sum(0)) / self.values
+        reached: Tensor = -10 * error.clamp(min=LEAST_ERROR).log10()
         return reached
-
-
-def _unseen_db(moments: _Moments, groups: Sequence[Tensor], ridge: float) -> Tensor:
-    """Mean PSNR over pictures, each group's by weights from the others."""
-    return torch.cat([moments.psnr_db(moments.weights(~own, ridge), own) for own in groups]).mean()
 
 
 def _twice(width: int) -> Tensor:

@@ -16,7 +16,7 @@ from analysis.attacks.linear import Linear
 from analysis.attacks.maps import resize
 from analysis.attacks.queries import Queries
 from analysis.attacks.validation import kept_back, spread
-from analysis.metrics import psnr_db
+from analysis.metrics import LEAST_ERROR, psnr_db
 
 DEFAULT_BUDGET_S = 60.0
 WARM_BUDGET_S = 10.0
@@ -30,8 +30,6 @@ WIDTHS = (24, 32, 48, 96)
 MOST_JUDGED = 64
 _STEPS_BETWEEN_JUDGEMENTS = 50
 _WARM_UP = 50
-# Mean squared errors are not told apart below the cap of PSNR, 60 dB.
-_SMALLEST_ERROR = 1e-6
 
 
 class Decoder(Attack):
@@ -96,7 +94,7 @@ class _Course:
         pictures, activations = self._queries.draw(BATCH)
         rebuilt = network(self._linear.components(activations), self._linear.rebuild(activations))
         squared = (rebuilt - pictures).square().mean((1, 2, 3))
-        error: Tensor = squared.clamp(min=_SMALLEST_ERROR).log().mean()
+        error: Tensor = squared.clamp(min=LEAST_ERROR).log().mean()
         return error
 
 

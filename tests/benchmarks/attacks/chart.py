@@ -40,7 +40,8 @@ def _panel(panel: Axes, outcomes: Sequence[Outcome], attacks: Sequence[str], bud
     for attack in attacks:
         name = attack.partition(",")[0]
         whole = ("s", "--") if name in PEERS else ("o", "-")
-        marker, line = (whole, *itertools.islice(itertools.cycle(FEWER_BITS), len(attacks)))[bits[name].index(attack)]
+        place = bits[name].index(attack)
+        marker, line = FEWER_BITS[(place - 1) % len(FEWER_BITS)] if place else whole
         found = sorted((o for o in outcomes if o.attack == attack), key=lambda outcome: outcome.split_index)
         at, psnr = [places[o.split_index] for o in found], [float(np.mean(o.psnr_db)) for o in found]
         width = 1.3 if name in PEERS else 2.0
