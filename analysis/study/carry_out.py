@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -126,6 +125,7 @@ class _Bench:
 def _workers(photographs: Photographs, folder: Path) -> Iterator[ProcessPoolExecutor]:
     """A process a core, each on one thread, so that figures do not depend on their number."""
     os.environ["OMP_NUM_THREADS"] = "1"  # NumPy reads it when it is loaded, in the processes that begin now
+    os.environ.setdefault("TORCH_LOGS", "-torch.utils._pytree")  # so does torch; torchao's import warns of its future
     pool = ProcessPoolExecutor(
         len(os.sched_getaffinity(0)),
         mp_context=multiprocessing.get_context("spawn"),
@@ -152,7 +152,6 @@ def _begin(photographs: Photographs, folder: Path) -> None:
     _photographs, _journal = photographs, Journal(folder)
     torch.set_num_threads(1)
     keep_freed_memory()
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao's import warns of torch's future
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     multiprocessing.set_start_method(
         "fork", force=True
