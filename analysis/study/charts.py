@@ -61,9 +61,9 @@ def draw_effects(effects: Sequence[Effect]) -> Figure | None:
         for effect in (effect for effect in effects if effect.state == state):
             place = names.index(effect.contrast.name) + 0.18 * (attacks.index(effect.attack) - (len(attacks) - 1) / 2)
             style: dict[str, Any] = {"color": _COLOURS.get(effect.attack, INK), "zorder": 3}
-            if np.isfinite(effect.interval).all():
-                panel.plot(effect.interval, [place, place], linewidth=2.2, **style)
-            panel.plot(effect.mean, place, marker=_MARKERS.get(effect.attack, "o"), markersize=7, **style)
+            if np.isfinite(effect.psnr_db.interval).all():
+                panel.plot(effect.psnr_db.interval, [place, place], linewidth=2.2, **style)
+            panel.plot(effect.psnr_db.mean, place, marker=_MARKERS.get(effect.attack, "o"), markersize=7, **style)
         _title(panel, f"{state} networks")
         panel.set_yticks(range(len(names)), names, size=11, parse_math=False)
         panel.set_ylim(len(names) - 0.5, -0.5)

@@ -18,7 +18,7 @@ from analysis.study.curves import Area, curves
 from analysis.study.families import FAMILIES
 from analysis.study.photographs import FOLDS, HELD_OUT_PICTURES, TRAIN_PICTURES, Photographs
 from analysis.study.records import Record
-from analysis.study.verdicts import Effect, Verdict
+from analysis.study.verdicts import Claim, Effect, PerSeed, Verdict
 from harness.errors import ResultsError
 from harness.results.store import write_whole
 
@@ -34,6 +34,15 @@ class Structure:
     accuracy: float | None
     fitted: int
     reached: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What each attack says of a claim, in one state of the networks."""
+
+    claim: Claim
+    state: str
+    by_attack: dict[str, Verdict]
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,8 @@ def write_document(path: Path, plan: Plan, records: Sequence[Record], photograph
             unfitted=sum(record.fit is not None and not record.fit.reached for record in records),
             charts={name: f"{folder.name}/{chart.name}" for name, chart in charts.items()},
             verdicts=stated,
+            answers=list(_answers(stated)),
+            attacks=list(dict.fromkeys(verdict.effect.attack for verdict in stated)),
             others=[effect for effect in found if effect.contrast not in claimed],
             attacked=list(_attacked(records)),
             structures=list(_structures(records)),
@@ -106,10 +117,14 @@ def write_document(path: Path, plan: Plan, records: Sequence[Record], photograph
     return stated
 
 
-def interval(effect: Effect) -> str:
+def interval(effect: PerSeed, form: str = "+.1f") -> str:
     """An effect with its interval: "-1.2 [-1.9, -0.5]"."""
     low, high = effect.interval
-    return f"{effect.mean:+.1f} [{low:+.1f}, {high:+.1f}]" if np.isfinite(low) else f"{effect.mean:+.1f} [one seed]"
+    return (
+        f"{effect.mean:{form}} [{low:{form}}, {high:{form}}]"
+        if np.isfinite(low)
+        else f"{effect.mean:{form}} [one seed]"
+    )
 
 
 def _environment() -> Environment:
@@ -140,6 +155,12 @@ def _unconverged(effect: Effect) -> str:
     """Cells in which the attack had not converged, for the first and the last network of a contrast."""
     first, last = effect.contrast.weights[0][0], effect.contrast.weights[-1][0]
     return ", ".join(f"{name.split('/')[1]} {effect.unconverged[name]}/{effect.cells}" for name in (first, last))
+
+
+def _answers(stated: Sequence[Verdict]) -> Iterable[Answer]:
+    for claim, state in dict.fromkeys((verdict.claim, verdict.effect.state) for verdict in stated):
+        own = [verdict for verdict in stated if (verdict.claim, verdict.effect.state) == (claim, state)]
+        yield Answer(claim, state, {verdict.effect.attack: verdict for verdict in own})
 
 
 def _failure(record: Record) -> str:

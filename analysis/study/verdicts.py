@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -46,13 +46,38 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class PerSeed:
+    """A contrast by seed, the mean over cuts; the unit of the analysis."""
+
+    values: dict[int, float]
+
+    @property
+    def mean(self) -> float:
+        """The effect; above 0: it raises what is recovered."""
+        return float(np.mean(list(self.values.values())))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the effect: Student's t over the seeds' paired differences; endless for one seed."""
+        if len(self.values) < 2:
+            return -np.inf, np.inf
+        low, high = DescrStatsW(list(self.values.values())).tconfint_mean(alpha=0.05)
+        return float(low), float(high)
+
+    def of_seeds(self, seeds: Iterable[int]) -> PerSeed:
+        """The same from some of the seeds."""
+        return PerSeed({seed: self.values[seed] for seed in seeds})
+
+
+@dataclass(frozen=True)
 class Effect:
     """A contrast as one attack sees it.
 
     Args:
         state: of the networks: untrained or fitted.
-        per_seed: the contrast in dB by seed, the mean over cuts; the unit of the analysis.
-        per_cut: the same by cut, the mean over seeds.
+        psnr_db: what verdicts rest on; whoever does worse than the mean picture counts as having answered with it.
+        ssim: of the answers as they are.
+        psnr_db_per_cut: the mean over seeds, by cut.
         above_floor_db: mean PSNR above the floor of the network that leaks most.
         unconverged: cells in which the attack had not converged, by network.
         cells: how many cells each network has.
@@ -61,31 +86,16 @@ class Effect:
     contrast: Contrast
     state: str
     attack: str
-    per_seed: dict[int, float]
-    per_cut: dict[int, float]
+    psnr_db: PerSeed
+    ssim: PerSeed
+    psnr_db_per_cut: dict[int, float]
     above_floor_db: float
     unconverged: dict[str, int]
     cells: int
 
-    @property
-    def mean(self) -> float:
-        """The effect in dB; above 0: it raises what is recovered."""
-        return float(np.mean(list(self.per_seed.values())))
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of the effect in dB: Student's t over the seeds' paired differences; endless for one seed."""
-        if len(self.per_seed) < 2:
-            return -np.inf, np.inf
-        low, high = DescrStatsW(list(self.per_seed.values())).tconfint_mean(alpha=0.05)
-        return float(low), float(high)
-
-    def of_seeds(self, seeds: Iterable[int]) -> Effect:
+    def of_seeds(self, seeds: Sequence[int]) -> Effect:
         """The same from some of the seeds."""
-        chosen = {seed: self.per_seed[seed] for seed in seeds}
-        return Effect(
-            self.contrast, self.state, self.attack, chosen, {}, self.above_floor_db, self.unconverged, self.cells
-        )
+        return replace(self, psnr_db=self.psnr_db.of_seeds(seeds), ssim=self.ssim.of_seeds(seeds))
 
 
 @dataclass(frozen=True)
@@ -182,18 +192,18 @@ def decide(says: Says, effect: Effect, photographs: int) -> tuple[Word, str]:
     """Verdict on what a claim says, and why it is undecided where it is."""
     if photographs < FEWEST_PHOTOGRAPHS:
         return "undecided", f"fewer than {FEWEST_PHOTOGRAPHS} photographs"
-    if len(effect.per_seed) < FEWEST_SEEDS:
+    if len(effect.psnr_db.values) < FEWEST_SEEDS:
         return "undecided", f"fewer than {FEWEST_SEEDS} seeds"
     if effect.above_floor_db < SMALLEST_EFFECT_DB:
         return "undecided", "the attack recovers nothing"
-    low, high = effect.interval
+    low, high = effect.psnr_db.interval
     if says == "does not lower" and low > -SMALLEST_EFFECT_DB:
         return "confirmed", ""
     if low <= 0 <= high:
         return "undecided", "the interval holds 0"
-    if abs(effect.mean) < SMALLEST_EFFECT_DB:
+    if abs(effect.psnr_db.mean) < SMALLEST_EFFECT_DB:
         return "undecided", f"smaller than {SMALLEST_EFFECT_DB} dB"
-    lowers = effect.mean < 0
+    lowers = effect.psnr_db.mean < 0
     return ("confirmed" if lowers == (says == "lowers") else "refuted"), ""
 
 
@@ -206,14 +216,14 @@ def _verdict(claim: Claim, effect: Effect, photographs: int) -> Verdict:
 
 
 def _halves(effect: Effect) -> list[Effect]:
-    seeds = sorted(effect.per_seed)
+    seeds = sorted(effect.psnr_db.values)
     if len(seeds) < 2 * FEWEST_SEEDS:
         return []
     return [effect.of_seeds(seeds[: len(seeds) // 2]), effect.of_seeds(seeds[len(seeds) // 2 :])]
 
 
 def _table(records: Sequence[Record]) -> pd.DataFrame:
-    """One row per cell that takes part; whoever does worse than the mean picture would have answered with that."""
+    """One row per cell that takes part."""
     rows = [
         {
             "network": record.cell.specimen.network,
@@ -223,13 +233,14 @@ def _table(records: Sequence[Record]) -> pd.DataFrame:
             "cut": record.cell.cut,
             "attack": record.cell.attack,
             "psnr_db": float(max(np.mean(record.psnr_db), np.mean(record.floor_psnr_db))),
+            "ssim": float(np.mean(record.ssim)),
             "floor_db": float(np.mean(record.floor_psnr_db)),
             "unconverged": float(record.converged is False),
         }
         for record in records
         if is_compared(record)
     ]
-    columns = ["network", "state", "seed", "fold", "cut", "attack", "psnr_db", "floor_db", "unconverged"]
+    columns = ["network", "state", "seed", "fold", "cut", "attack", "psnr_db", "ssim", "floor_db", "unconverged"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -239,18 +250,25 @@ def _effect(table: pd.DataFrame, contrast: Contrast, state: str, attack: str) ->
     psnr = _wide(table, "psnr_db", networks).dropna()
     if psnr.empty:
         return None
-    difference = pd.Series(psnr.to_numpy() @ np.array([weight for _, weight in contrast.weights]), psnr.index)
-    unconverged = _wide(table, "unconverged", networks).loc[psnr.index].sum()
+    ssim, floor, unconverged = (
+        _wide(table, column, networks).loc[psnr.index] for column in ("ssim", "floor_db", "unconverged")
+    )
+    difference = _contrasted(psnr, contrast)
     return Effect(
         contrast,
         state,
         attack,
-        per_seed=_means(difference, "seed"),
-        per_cut=_means(difference, "cut"),
-        above_floor_db=float((psnr.mean() - _wide(table, "floor_db", networks).loc[psnr.index].mean()).max()),
-        unconverged={network: int(unconverged[network]) for network in networks},
+        psnr_db=PerSeed(_means(difference, "seed")),
+        ssim=PerSeed(_means(_contrasted(ssim, contrast), "seed")),
+        psnr_db_per_cut=_means(difference, "cut"),
+        above_floor_db=float((psnr.mean() - floor.mean()).max()),
+        unconverged={network: int(unconverged[network].sum()) for network in networks},
         cells=len(psnr),
     )
+
+
+def _contrasted(wide: pd.DataFrame, contrast: Contrast) -> pd.Series[float]:
+    return pd.Series(wide.to_numpy() @ np.array([weight for _, weight in contrast.weights]), wide.index)
 
 
 def _wide(table: pd.DataFrame, column: str, networks: Sequence[str]) -> pd.DataFrame:

@@ -91,7 +91,7 @@ def _show(verdicts: Sequence[Verdict]) -> None:
     for one in verdicts:
         effect = one.effect
         claim = f"{one.claim.text} ({one.claim.paper.split(',')[0]})"
-        table.add_row(claim, effect.contrast.name, effect.state, effect.attack, interval(effect), one.word)
+        table.add_row(claim, effect.contrast.name, effect.state, effect.attack, interval(effect.psnr_db), one.word)
     Console().print(table)
 
 

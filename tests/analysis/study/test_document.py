@@ -58,6 +58,17 @@ def test_the_verdicts_are_in_the_table_with_their_intervals(
     assert "**confirmed**" in peel
 
 
+def test_the_short_table_has_every_attacks_verdict_in_one_row(
+    tmp_path: Path, record: RecordMaker, many: Photographs
+) -> None:
+    text = document(tmp_path, a_study(record), many)
+    short = text[text.index("In short") : text.index("In full")]
+    (row,) = (line for line in short.splitlines() if line.startswith("| residual blocks cause leakage (PEEL)"))
+    heading = next(line for line in short.splitlines() if line.startswith("| Claim"))
+    place = heading.removesuffix(" |").split(" | ").index("`spectral`")
+    assert row.removesuffix(" |").split(" | ")[place] == "confirmed +3.0"
+
+
 def test_few_photographs_leave_everything_undecided(
     tmp_path: Path, record: RecordMaker, photographs: Photographs
 ) -> None:

@@ -21,6 +21,7 @@ from analysis.study.verdicts import (
     DEPTH_PLAIN,
     RESIDUAL,
     Effect,
+    PerSeed,
     Says,
     Word,
     decide,
@@ -33,7 +34,8 @@ ENOUGH_PHOTOGRAPHS = 32
 
 
 def effect(per_seed: Sequence[float]) -> Effect:
-    return Effect(RESIDUAL, "untrained", "linear", dict(enumerate(per_seed)), {}, 8.0, {}, len(per_seed))
+    of_seeds = PerSeed(dict(enumerate(per_seed)))
+    return Effect(RESIDUAL, "untrained", "linear", of_seeds, of_seeds, {}, 8.0, {}, len(per_seed))
 
 
 def of_residual(found: Sequence[Effect]) -> Effect:
@@ -51,19 +53,19 @@ def seeds(record: RecordMaker, differences: Sequence[float]) -> list[Record]:
 
 def test_an_effect_is_the_difference_within_each_seed(record: RecordMaker) -> None:
     found = of_residual(effects(seeds(record, [1.0, 2.0, 3.0])))
-    assert found.per_seed == pytest.approx({0: 1.0, 1: 2.0, 2: 3.0})
-    assert found.per_cut == pytest.approx({0: 2.0, 1: 2.0})
-    assert found.mean == pytest.approx(2)
+    assert found.psnr_db.values == pytest.approx({0: 1.0, 1: 2.0, 2: 3.0})
+    assert found.psnr_db_per_cut == pytest.approx({0: 2.0, 1: 2.0})
+    assert found.psnr_db.mean == pytest.approx(2)
 
 
 def test_the_interval_is_students_t_over_seeds() -> None:
-    low, high = effect([1.0, 2.0, 3.0, 4.0, 5.0]).interval
+    low, high = effect([1.0, 2.0, 3.0, 4.0, 5.0]).psnr_db.interval
     reach = 2.776445 * math.sqrt(2.5 / 5)
     assert (low, high) == pytest.approx((3 - reach, 3 + reach), abs=1e-5)
 
 
 def test_one_seed_has_an_endless_interval() -> None:
-    assert effect([3.0]).interval == (-np.inf, np.inf)
+    assert effect([3.0]).psnr_db.interval == (-np.inf, np.inf)
 
 
 def test_effect_and_standard_error_are_those_of_a_mixed_model_with_an_intercept_per_seed() -> None:
@@ -72,15 +74,15 @@ def test_effect_and_standard_error_are_those_of_a_mixed_model_with_an_intercept_
     rows["difference"] = 1.5 + rng.normal(0, 1.5, 8)[rows["seed"]] + rng.normal(0, 0.5, len(rows))
     model = smf.mixedlm("difference ~ 1", rows, groups="seed").fit()
     ours = effect(rows.groupby("seed")["difference"].mean().tolist())
-    assert ours.mean == pytest.approx(model.params["Intercept"])
-    reach = (ours.interval[1] - ours.interval[0]) / 2
+    assert ours.psnr_db.mean == pytest.approx(model.params["Intercept"])
+    reach = (ours.psnr_db.interval[1] - ours.psnr_db.interval[0]) / 2
     assert reach / 2.364624 == pytest.approx(model.bse["Intercept"], rel=1e-3)  # t of 7 degrees of freedom
 
 
 def test_a_seed_that_lacks_one_of_the_networks_is_left_out(record: RecordMaker) -> None:
     found = seeds(record, [1.0, 2.0, 3.0])
     whole = [r for r in found if not (r.cell.specimen.seed == 1 and r.cell.specimen.network == "skip/residual")]
-    assert of_residual(effects(whole)).per_seed == pytest.approx({0: 1.0, 2: 3.0})
+    assert of_residual(effects(whole)).psnr_db.values == pytest.approx({0: 1.0, 2: 3.0})
 
 
 def test_a_network_that_was_not_fitted_well_enough_is_not_compared(record: RecordMaker) -> None:
@@ -89,7 +91,18 @@ def test_a_network_that_was_not_fitted_well_enough_is_not_compared(record: Recor
         for seed in range(3)
         for network, psnr in (("skip/plain", 20.0), ("skip/residual", 22.0))
     ]
-    assert of_residual(effects(fitted)).per_seed == pytest.approx({0: 2.0, 2: 2.0})
+    assert of_residual(effects(fitted)).psnr_db.values == pytest.approx({0: 2.0, 2: 2.0})
+
+
+def test_the_effect_on_the_ssim_is_paired_like_the_psnrs(record: RecordMaker) -> None:
+    found = [
+        record(network, 5.0, seed=seed).model_copy(update={"ssim": (similar,) * 4})
+        for seed in range(2)
+        for network, similar in (("skip/plain", 0.2), ("skip/residual", 0.3 + 0.1 * seed))
+    ]
+    one = of_residual(effects(found))
+    assert one.ssim.values == pytest.approx({0: 0.1, 1: 0.2})
+    assert set(one.psnr_db.values.values()) == {0.0}  # both are worse than the mean picture
 
 
 def test_attacks_and_states_are_never_mixed(record: RecordMaker) -> None:
@@ -120,7 +133,7 @@ def test_every_contrast_weighs_known_networks_and_sums_to_zero() -> None:
 def test_the_effect_of_depth_is_the_fall_of_a_line_from_the_shallowest_to_the_deepest(record: RecordMaker) -> None:
     found = [record(network_of("depth", f"plain_{depth}"), 30 - 1.5 * math.log2(depth)) for depth in DEPTHS]
     (one,) = [e for e in effects(found) if e.contrast == DEPTH_PLAIN]
-    assert one.mean == pytest.approx(-1.5 * math.log2(DEPTHS[-1] / DEPTHS[0]))
+    assert one.psnr_db.mean == pytest.approx(-1.5 * math.log2(DEPTHS[-1] / DEPTHS[0]))
 
 
 CLEARLY_LOWER, CLEARLY_HIGHER = [-2.0, -2.1, -1.9, -2.2, -1.8], [2.0, 2.1, 1.9, 2.2, 1.8]
@@ -157,9 +170,9 @@ def test_an_attack_that_recovers_nothing_decides_nothing() -> None:
 
 def test_answers_worse_than_the_mean_picture_are_counted_as_the_mean_picture(record: RecordMaker) -> None:
     found = of_residual(effects([record("skip/plain", 6.0), record("skip/residual", 15.0)]))
-    assert found.mean == pytest.approx(15 - 12)
+    assert found.psnr_db.mean == pytest.approx(15 - 12)
     assert found.above_floor_db == pytest.approx(3)
-    assert of_residual(effects([record("skip/plain", 6.0), record("skip/residual", 9.0)])).mean == 0
+    assert of_residual(effects([record("skip/plain", 6.0), record("skip/residual", 9.0)])).psnr_db.mean == 0
 
 
 def test_with_few_photographs_every_verdict_is_undecided() -> None:
