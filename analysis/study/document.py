@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.score import AREA_CAP_DB
 from analysis.study import verdicts as judged
-from analysis.study.cells import BEST_NETWORKS, FIT_TARGET, NETWORKS, SHARES, Plan, network_of
+from analysis.study.cells import BEST_NETWORKS, FIT_TARGET, NETWORKS, SHARES, Cell, Plan, network_of
 from analysis.study.charts import write_charts
 from analysis.study.curves import Area, curves
 from analysis.study.families import FAMILIES
@@ -47,15 +47,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class Attacked:
-    """How an attack fared over all cells of one kind of network."""
+    """How an attack fared over all cells of one kind of network in one state."""
 
     kind: str
+    state: str
     attack: str
+    planned: int
     cells: int
     failed: int
     unconverged: int
     no_course: int
-    seconds: float
+    seconds: float | None
 
 
 def write_document(path: Path, plan: Plan, records: Sequence[Record], photographs: Photographs) -> list[Verdict]:
@@ -95,7 +97,7 @@ def write_document(path: Path, plan: Plan, records: Sequence[Record], photograph
             answers=list(_answers(stated)),
             attacks=list(dict.fromkeys(verdict.effect.attack for verdict in stated)),
             others=[effect for effect in found if effect.contrast not in claimed],
-            attacked=list(_attacked(records)),
+            attacked=list(_attacked(plan, records)),
             structures=list(_structures(records)),
             zoo=sorted(zoo, key=lambda curve: (-curve.area_db.mean, curve.network)),
             cases=cases,
@@ -169,19 +171,26 @@ def _failure(record: Record) -> str:
     return f"{where}, {record.cell.attack}: {record.reason}"
 
 
-def _attacked(records: Sequence[Record]) -> Iterable[Attacked]:
-    for kind, attack in dict.fromkeys((record.cell.specimen.kind, record.cell.attack) for record in records):
-        chosen = [r for r in records if (r.cell.specimen.kind, r.cell.attack) == (kind, attack)]
+def _attacked(plan: Plan, records: Sequence[Record]) -> Iterable[Attacked]:
+    planned = Counter(_group(cell) for cell in plan.cells)
+    for (kind, state, attack), count in planned.items():
+        chosen = [record for record in records if _group(record.cell) == (kind, state, attack)]
         done = [record for record in chosen if record.status == "ok"]
         yield Attacked(
             kind,
+            state,
             attack,
+            planned=count,
             cells=len(chosen),
             failed=len(chosen) - len(done),
             unconverged=sum(record.converged is False for record in done),
             no_course=sum(record.converged is None for record in done),
-            seconds=float(np.median([record.seconds for record in done])) if done else 0.0,
+            seconds=float(np.median([record.seconds for record in done])) if done else None,
         )
+
+
+def _group(cell: Cell) -> tuple[str, str, str]:
+    return cell.specimen.kind, cell.specimen.state, cell.attack
 
 
 def _names(network: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from analysis.study.cells import SHARES, full_plan, network_of, quick_plan
+from analysis.study.cells import FOLDS_PER_SEED, NETWORKS, SHARES, full_plan, network_of, quick_plan
 from analysis.study.document import write_document
 from analysis.study.families import DEPTHS
 from analysis.study.photographs import Photographs
@@ -92,6 +92,15 @@ def test_tables_have_equally_many_columns_in_every_row(tmp_path: Path, record: R
     for above, below in pairwise(lines):
         if above.startswith("|") and below.startswith("|"):
             assert above.count("|") == below.count("|")
+
+
+def test_cells_that_were_planned_are_counted_beside_those_that_were_tried(
+    tmp_path: Path, record: RecordMaker, many: Photographs
+) -> None:
+    text = document(tmp_path, a_study(record), many)
+    planned = SEEDS * FOLDS_PER_SEED * len(NETWORKS) * 2
+    assert f"| family, untrained | `linear` | {planned} | {SEEDS * len(NETWORKS) * 2} | 0 |" in text
+    assert f"| family, fitted | `spectral` | {planned} | 0 | 0 |" in text
 
 
 def test_failures_and_what_was_left_out_are_told(tmp_path: Path, record: RecordMaker, many: Photographs) -> None:
