@@ -43,7 +43,6 @@ NAMED_TIMES = 2.0
 
 Kind = Literal["family", "zoo", "case"]
 State = Literal["untrained", "fitted", "trained"]
-NAMED: tuple[tuple[Kind, tuple[str, ...], State], ...] = (("case", CASES, "trained"), ("zoo", ZOO, "untrained"))
 
 
 class Specimen(BaseModel):
@@ -132,19 +131,14 @@ def full_plan(seeds: int = SEEDS) -> Plan:
         for specimen in first
         if specimen.network in BEST_NETWORKS and specimen.state == "untrained"
     ]
-    named = [
-        cell
-        for kind, networks, state in NAMED
-        for name, fold in product(networks, range(FOLDS))
-        for cell in _cells(_specimen(kind, name, state, 0, fold), ("linear",) if fold else ("linear", "spectral"))
-    ]
     left_out = (
         f"each seed is judged on {FOLDS_PER_SEED} of {FOLDS} folds of held-out photographs, which rotate with the seed",
         f"`best` is tried on {', '.join(BEST_NETWORKS)} alone, untrained, at the deepest cut, on one fold a seed",
         "`whitebox` is not tried on the zoo; `spectral` there on one fold of photographs",
         "networks of the zoo have one seed each: they differ in everything at once, and get no verdict",
     )
-    return Plan((*_attacked(first), *best, *named, *_attacked(chain(*others))), seeds, left_out)
+    cases, zoo = _named("case", CASES, "trained"), _named("zoo", ZOO, "untrained")
+    return Plan((*_attacked(first), *cases, *best, *zoo, *_attacked(chain(*others))), seeds, left_out)
 
 
 def quick_plan(seeds: int = QUICK_SEEDS) -> Plan:
@@ -191,6 +185,12 @@ def _specimen(kind: Kind, network: str, state: State, seed: int, fold: int) -> S
 def _attacked(specimens: Iterable[Specimen]) -> Iterator[Cell]:
     """Every attack on networks of the families."""
     return (cell for specimen in specimens for cell in _cells(specimen, ATTACKS))
+
+
+def _named(kind: Kind, networks: Sequence[str], state: State) -> Iterator[Cell]:
+    """The strong attack on one fold of photographs alone."""
+    for name, fold in product(networks, range(FOLDS)):
+        yield from _cells(_specimen(kind, name, state, 0, fold), ("linear",) if fold else ("linear", "spectral"))
 
 
 def _cells(specimen: Specimen, attacks: Sequence[str]) -> Iterator[Cell]:
