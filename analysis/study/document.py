@@ -111,6 +111,7 @@ def write_document(path: Path, plan: Plan, records: Sequence[Record], photograph
                 "cap": AREA_CAP_DB,
                 "photographs": judged.FEWEST_PHOTOGRAPHS,
                 "seeds": judged.FEWEST_SEEDS,
+                "seeds_in_half": judged.FEWEST_SEEDS_IN_HALF,
                 "smallest": judged.SMALLEST_EFFECT_DB,
             },
         )

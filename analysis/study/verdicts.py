@@ -15,6 +15,8 @@ from analysis.study.families import DEPTHS
 from analysis.study.records import Record
 
 FEWEST_PHOTOGRAPHS, FEWEST_SEEDS = 20, 5
+# Either half of the seeds must say the same; fewer than these say nothing.
+FEWEST_SEEDS_IN_HALF = 3
 # Differences under this mean nothing to the owner of a picture, and prototypes of attacks differ by as much.
 SMALLEST_EFFECT_DB = 0.5
 
@@ -188,12 +190,12 @@ def verdicts(found: Sequence[Effect], photographs: int) -> list[Verdict]:
     ]
 
 
-def decide(says: Says, effect: Effect, photographs: int) -> tuple[Word, str]:
+def decide(says: Says, effect: Effect, photographs: int, fewest_seeds: int = FEWEST_SEEDS) -> tuple[Word, str]:
     """Verdict on what a claim says, and why it is undecided where it is."""
     if photographs < FEWEST_PHOTOGRAPHS:
         return "undecided", f"fewer than {FEWEST_PHOTOGRAPHS} photographs"
-    if len(effect.psnr_db.values) < FEWEST_SEEDS:
-        return "undecided", f"fewer than {FEWEST_SEEDS} seeds"
+    if len(effect.psnr_db.values) < fewest_seeds:
+        return "undecided", f"fewer than {fewest_seeds} seeds"
     if effect.above_floor_db < SMALLEST_EFFECT_DB:
         return "undecided", "the attack recovers nothing"
     low, high = effect.psnr_db.interval
@@ -209,7 +211,7 @@ def decide(says: Says, effect: Effect, photographs: int) -> tuple[Word, str]:
 
 def _verdict(claim: Claim, effect: Effect, photographs: int) -> Verdict:
     word, reason = decide(claim.says, effect, photographs)
-    halves = tuple(decide(claim.says, half, photographs)[0] for half in _halves(effect))
+    halves = tuple(decide(claim.says, half, photographs, FEWEST_SEEDS_IN_HALF)[0] for half in _halves(effect))
     if word != "undecided" and any(half != word for half in halves):
         return Verdict(claim, effect, "undecided", "not from either half of the seeds", halves)
     return Verdict(claim, effect, word, reason, halves)
@@ -217,7 +219,7 @@ def _verdict(claim: Claim, effect: Effect, photographs: int) -> Verdict:
 
 def _halves(effect: Effect) -> list[Effect]:
     seeds = sorted(effect.psnr_db.values)
-    if len(seeds) < 2 * FEWEST_SEEDS:
+    if len(seeds) < 2 * FEWEST_SEEDS_IN_HALF:
         return []
     return [effect.of_seeds(seeds[: len(seeds) // 2]), effect.of_seeds(seeds[len(seeds) // 2 :])]
 

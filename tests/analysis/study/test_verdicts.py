@@ -189,6 +189,11 @@ def test_a_verdict_stands_where_either_half_of_the_seeds_says_the_same() -> None
     ]
 
 
+def test_six_seeds_are_enough_for_halves_and_five_are_not() -> None:
+    for per_seed, halves in ((CLEARLY_LOWER, ()), ([*CLEARLY_LOWER, -2.0], ("confirmed", "confirmed"))):
+        assert verdicts([effect(per_seed)], ENOUGH_PHOTOGRAPHS)[0].halves == halves
+
+
 def test_a_verdict_that_one_half_of_the_seeds_does_not_give_is_undecided() -> None:
     torn = effect([*CLEARLY_LOWER, -5.0, 0.5, -4.0, 0.2, -0.3])
     assert decide("lowers", torn, ENOUGH_PHOTOGRAPHS)[0] == "confirmed"
