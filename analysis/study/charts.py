@@ -67,10 +67,10 @@ def draw_effects(effects: Sequence[Effect]) -> Figure | None:
         _title(panel, f"{state} networks")
         panel.set_yticks(range(len(names)), names, size=11, parse_math=False)
         panel.set_ylim(len(names) - 0.5, -0.5)
-        panel.set_xlabel("effect on PSNR, dB   (left: recovers less; grey: too small to matter)", size=11, color=INK)
         calm(panel)
         panel.grid(axis="y", visible=False)
         panel.grid(axis="x", color="#E4E7EB", linewidth=0.8)
+    figure.supxlabel("effect on PSNR, dB   (left: recovers less; grey: too small to matter)", size=11, color=INK)
     _attack_legend(figure, attacks)
     return figure
 
@@ -158,7 +158,7 @@ def _line(panel: Axes, chosen: Sequence[tuple[int, Record]], attack: str, line: 
 def _panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
+    return figure, list(figure.subplots(1, count, sharex=True, sharey=True, squeeze=False)[0])
 
 
 def _title(panel: Axes, text: str) -> None:
