@@ -138,12 +138,12 @@ def full_plan(seeds: int = SEEDS) -> Plan:
         "networks of the zoo have one seed each: they differ in everything at once, and get no verdict",
     )
     cases, zoo = _named("case", CASES, "trained"), _named("zoo", ZOO, "untrained")
-    return Plan((*_attacked(first), *cases, *best, *zoo, *_attacked(chain(*others))), seeds, left_out)
+    return Plan((*_all_attacks(first), *cases, *best, *zoo, *_all_attacks(chain(*others))), seeds, left_out)
 
 
 def quick_plan(seeds: int = QUICK_SEEDS) -> Plan:
     """What fits into 15 minutes on two cores: a look at everything, no verdict."""
-    families = _attacked(_family_specimens(seeds, ("untrained",), 0))
+    families = _all_attacks(_family_specimens(seeds, ("untrained",), 0))
     zoo = [_specimen("zoo", name, "untrained", 0, 0) for name in QUICK_ZOO]
     left_out = (
         f"`--quick`: fitted networks, `best`, the trained networks, and all folds but one of {FOLDS} a seed",
@@ -182,7 +182,7 @@ def _specimen(kind: Kind, network: str, state: State, seed: int, fold: int) -> S
     return Specimen(kind=kind, network=network, state=state, seed=seed, fold=fold)
 
 
-def _attacked(specimens: Iterable[Specimen]) -> Iterator[Cell]:
+def _all_attacks(specimens: Iterable[Specimen]) -> Iterator[Cell]:
     """Every attack on networks of the families."""
     return (cell for specimen in specimens for cell in _cells(specimen, ATTACKS))
 
