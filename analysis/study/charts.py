@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.report.chart import FAINT, INK, WIDTH_INCHES, calm, write
-from analysis.study.cells import SHARES, network_of
+from analysis.study.cells import ATTACKS, SHARES, network_of
 from analysis.study.curves import Curve
 from analysis.study.families import DEPTHS
 from analysis.study.records import Record
@@ -22,6 +22,8 @@ from analysis.study.verdicts import SMALLEST_EFFECT_DB, Effect, is_compared
 # Okabe and Ito's palette, for colour-blind readers, too; attacks also differ in marker.
 _COLOURS = {"whitebox": "#D55E00", "linear": "#0072B2", "spectral": "#009E73", "best": "#CC79A7"}
 _MARKERS = {"whitebox": "s", "linear": "o", "spectral": "^", "best": "D"}
+# Tried at one of the cuts alone, so that its effects stand for that one.
+_LABELS = {"best": "best (deeper cut alone)"}
 _STATES = ("untrained", "fitted")
 _ROW_INCHES = 0.3
 
@@ -76,11 +78,15 @@ def draw_effects(effects: Sequence[Effect]) -> Figure | None:
 
 
 def draw_depth(records: Sequence[Record]) -> Figure | None:
-    """Mean PSNR against the number of convolutions, plain and residual; thin lines are single seeds."""
+    """Mean PSNR of the attacks tried everywhere against the number of convolutions; thin lines are single seeds."""
     places = {
         network_of("depth", f"{body}_{depth}"): (body, depth) for body in ("plain", "residual") for depth in DEPTHS
     }
-    known = [record for record in records if is_compared(record) and record.cell.specimen.network in places]
+    known = [
+        record
+        for record in records
+        if is_compared(record) and record.cell.specimen.network in places and record.cell.attack in ATTACKS
+    ]
     states = [state for state in _STATES if any(record.cell.specimen.state == state for record in known)]
     if not states:
         return None
@@ -167,7 +173,14 @@ def _title(panel: Axes, text: str) -> None:
 
 def _attack_legend(figure: Figure, attacks: Sequence[str], *more: Line2D) -> None:
     handles = [
-        Line2D([], [], color=_COLOURS.get(attack, INK), marker=_MARKERS.get(attack, "o"), markersize=7, label=attack)
+        Line2D(
+            [],
+            [],
+            color=_COLOURS.get(attack, INK),
+            marker=_MARKERS.get(attack, "o"),
+            markersize=7,
+            label=_LABELS.get(attack, attack),
+        )
         for attack in attacks
     ]
     figure.legend(handles=[*handles, *more], loc="outside upper left", ncols=7, frameon=False, fontsize=11)
