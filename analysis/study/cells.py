@@ -43,6 +43,7 @@ NAMED_TIMES = 2.0
 
 Kind = Literal["family", "zoo", "case"]
 State = Literal["untrained", "fitted", "trained"]
+FAMILY_STATES: tuple[State, ...] = ("untrained", "fitted")
 
 
 class Specimen(BaseModel):
@@ -124,8 +125,7 @@ def full_plan(seeds: int = SEEDS) -> Plan:
 
     What decides most comes first, for who ends it early: seeds before more photographs a seed.
     """
-    states: tuple[State, ...] = ("untrained", "fitted")
-    first, *others = [list(_family_specimens(seeds, states, turn)) for turn in range(FOLDS_PER_SEED)]
+    first, *others = [list(_family_specimens(seeds, FAMILY_STATES, turn)) for turn in range(FOLDS_PER_SEED)]
     best = [
         Cell(specimen=specimen, cut=len(NETWORKS[specimen.network].cuts) - 1, attack="best")
         for specimen in first

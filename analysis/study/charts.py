@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.report.chart import FAINT, INK, WIDTH_INCHES, calm, write
-from analysis.study.cells import ATTACKS, SHARES, network_of
+from analysis.study.cells import ATTACKS, FAMILY_STATES, SHARES, network_of
 from analysis.study.curves import Curve
 from analysis.study.families import DEPTHS
 from analysis.study.records import Record
@@ -24,7 +24,6 @@ _COLOURS = {"whitebox": "#D55E00", "linear": "#0072B2", "spectral": "#009E73", "
 _MARKERS = {"whitebox": "s", "linear": "o", "spectral": "^", "best": "D"}
 # Tried at one of the cuts alone, so that its effects stand for that one.
 _LABELS = {"best": "best (deeper cut alone)"}
-_STATES = ("untrained", "fitted")
 _ROW_INCHES = 0.3
 
 
@@ -51,7 +50,7 @@ def write_charts(
 
 def draw_effects(effects: Sequence[Effect]) -> Figure | None:
     """Each contrast's effect with its interval, a colour an attack, a panel a state."""
-    states = [state for state in _STATES if any(effect.state == state for effect in effects)]
+    states = [state for state in FAMILY_STATES if any(effect.state == state for effect in effects)]
     names = list(dict.fromkeys(effect.contrast.name for effect in effects))
     if not states:
         return None
@@ -87,7 +86,7 @@ def draw_depth(records: Sequence[Record]) -> Figure | None:
         for record in records
         if is_compared(record) and record.cell.specimen.network in places and record.cell.attack in ATTACKS
     ]
-    states = [state for state in _STATES if any(record.cell.specimen.state == state for record in known)]
+    states = [state for state in FAMILY_STATES if any(record.cell.specimen.state == state for record in known)]
     if not states:
         return None
     attacks = list(dict.fromkeys(record.cell.attack for record in known))

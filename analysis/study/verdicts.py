@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.weightstats import DescrStatsW
 
-from analysis.study.cells import network_of
+from analysis.study.cells import FAMILY_STATES, network_of
 from analysis.study.families import DEPTHS
 from analysis.study.records import Record
 
@@ -161,7 +161,7 @@ def effects(records: Sequence[Record]) -> list[Effect]:
     table = _table(records)
     found = []
     for contrast in CONTRASTS:
-        for state in ("untrained", "fitted"):
+        for state in FAMILY_STATES:
             for attack in dict.fromkeys(table["attack"]):
                 chosen = table[(table["state"] == state) & (table["attack"] == attack)]
                 if (effect := _effect(chosen, contrast, state, attack)) is not None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from analysis.study.cells import SHARES, Cell, Kind, Specimen
+from analysis.study.cells import SHARES, Cell, Kind, Specimen, State
 from analysis.study.photographs import FOLDS, Photographs, gather
 from analysis.study.records import CutFacts, FitFacts, Record
 from tests.parts.threads import one_thread
@@ -40,7 +40,7 @@ def make_record(
     cut: int = 0,
     attack: str = "linear",
     kind: Kind = "family",
-    state: Literal["untrained", "fitted", "trained"] = "untrained",
+    state: State = "untrained",
     fold: int | None = None,
     converged: bool | None = None,
     reached: bool | None = None,
