@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 from safetensors.torch import save
 
@@ -24,6 +25,9 @@ from harness.prepare import ReadyDevice
 from harness.results.schema import Cell, RoundRecord
 from harness.results.store import RunStore, write_whole
 from harness.splits import SplitPoint
+
+Queue = Mapping[tuple[int, int], Sequence[Work | SurveyWork]]
+"""A device's work, by input size."""
 
 
 def carry_out(
@@ -168,10 +172,18 @@ class _Campaign:
             for ready, queue in queues:
                 if ready.device.target == "host":
                     self._run_queue(ready, queue)
-            others = [(ready, queue) for ready, queue in queues if ready.device.target != "host"]
-            if others:
-                with ThreadPoolExecutor(len(others)) as pool:
-                    list(pool.map(lambda one: self._run_queue(*one), others))
+            self._side_by_side([(ready, queue) for ready, queue in queues if ready.device.target != "host"])
+
+    def _side_by_side(self, queues: Sequence[tuple[ReadyDevice, Queue]]) -> None:
+        """A thread a device. What ends one of them, or Ctrl-C, ends the others after the round that they are in."""
+        ended = Event()
+        with ThreadPoolExecutor(max(1, len(queues))) as pool:
+            running = [pool.submit(self._run_queue, ready, queue, ended) for ready, queue in queues]
+            try:
+                for finished in as_completed(running):
+                    finished.result()
+            finally:
+                ended.set()
 
     def _is_missing(self, experiment: Experiment, wanted: Wanted, done: Container[tuple[str, int]]) -> bool:
         labels = {ready.entry.label for ready in self.devices}
@@ -193,9 +205,7 @@ class _Campaign:
                     self.store.keep_round(RoundRecord(cell=name, round=0, status="failed", reason=str(found)))
         self.store.keep_cells([cell.model_copy(update=facts.get(cell.hash, {})) for cell in self.store.file.cells])
 
-    def _work(
-        self, ready: ReadyDevice, made: Mapping[tuple[Experiment, Wanted], Made], *, anchor: bool
-    ) -> dict[tuple[int, int], list[Work | SurveyWork]]:
+    def _work(self, ready: ReadyDevice, made: Mapping[tuple[Experiment, Wanted], Made], *, anchor: bool) -> Queue:
         """A device's work, by input size."""
         work: dict[tuple[int, int], list[Work | SurveyWork]] = defaultdict(list)
         surveyed = surveyed_cells(self.store.surveys().values())
@@ -213,16 +223,16 @@ class _Campaign:
                     work[subject.model.input_size].append(one)
         return work
 
-    def _run_queue(self, ready: ReadyDevice, queue: Mapping[tuple[int, int], Sequence[Work | SurveyWork]]) -> None:
+    def _run_queue(self, ready: ReadyDevice, queue: Queue, ended: Event | None = None) -> None:
         try:
             for size, work in sorted(queue.items()):
-                self._run(ready, work, self._pictures(size))
+                self._run(ready, work, self._pictures(size), ended or Event())
         except LostDeviceError as exc:
             self.job.watcher.note(str(exc))
             self.lost.append(exc)
             self.devices.remove(ready)
 
-    def _run(self, ready: ReadyDevice, work: Sequence[Work | SurveyWork], pictures: Path) -> None:
+    def _run(self, ready: ReadyDevice, work: Sequence[Work | SurveyWork], pictures: Path, ended: Event) -> None:
         names = {one.hash: _name(one) for one in work}
         where = "" if len(self.job.config.devices) == 1 else f"{ready.entry.label}, "
         for record in measure(self.store, work, ready, pictures):
@@ -230,9 +240,11 @@ class _Campaign:
             if record.status == "failed":
                 self.job.watcher.note(f"{where}{name}: {record.reason}")
             self.job.watcher.step(f"{where}round {record.round + 1}: {name}")
+            if ended.is_set():
+                return
 
     def _pictures(self, size: tuple[int, int]) -> Path:
-        """The held-out pictures in one size, as a file for the devices."""
+        """The held-out pictures in one size, as a file for the devices; those of all devices may ask at once."""
         path = self.store.folder / "pictures" / f"held_out-{size[0]}x{size[1]}.safetensors"
         if not path.exists():
             subject: Subject = next(s for s in self.job.subjects if s.model.input_size == size)

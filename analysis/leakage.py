@@ -20,6 +20,7 @@ from analysis.attacks import ATTACKS, Attack, Head, Pairs
 from analysis.attacks.matching import feature_residual
 from analysis.metrics import floor_psnr_db, oracle_mean_colour_psnr_db, psnr_db, ssim
 from device_runner.errors import SplitbenchError
+from device_runner.files import scratch_beside
 from harness.errors import ResultsError
 from harness.heads import BATCH, TorchHead
 from harness.pictures import Pictures
@@ -246,15 +247,13 @@ def write_pictures(folder: Path, pictures: Tensor, names: Sequence[str]) -> None
     Raises:
         ResultsError: no space left.
     """
-    partial = folder.with_name(f".{folder.name}.part")
+    pixels = (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        pixels = (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # zlib lets go of the interpreter
-            list(pool.map(_write_png, [partial / f"{name}.png" for name in names], pixels))
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        with scratch_beside(folder) as scratch:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # zlib lets go of the interpreter
+                list(pool.map(_write_png, [scratch / f"{name}.png" for name in names], pixels))
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.rename(folder)
     except OSError as exc:
         raise ResultsError(f"cannot write to {folder}: {exc}", remedy="free disk space, then --resume") from exc
 

@@ -16,7 +16,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,8 @@ from types import MappingProxyType
 from device_runner import sealed
 from device_runner.cache import cache_folder
 from device_runner.errors import BuildError, UsageError
-from device_runner.executorch_sdk import executorch_version, foreign_sdk, installed_sdk, locked
+from device_runner.executorch_sdk import executorch_version, foreign_sdk, installed_sdk
+from device_runner.files import locked, remove_left_over, scratch_beside
 from device_runner.registry import suggest
 
 NATIVE_FOLDER = Path(__file__).parent / "native"
@@ -183,11 +183,9 @@ def _build(bundle: Bundle, target: Target, compiler: Path) -> None:
     """Build in a folder of its own and move the result into place, so that half a bundle is never seen."""
     bundles = bundle.folder.parent
     log = bundles / f"{bundle.sha256}.log"
-    for left_by_the_killed in bundles.glob(f".{bundle.sha256}-*"):
-        shutil.rmtree(left_by_the_killed)
+    remove_left_over(bundles)
     _require_space(bundles)
-    work = Path(tempfile.mkdtemp(prefix=f".{bundle.sha256}-", dir=bundles))
-    try:
+    with scratch_beside(bundle.folder) as work:
         _compile(work, log, target, compiler)
         if target.loader:
             sealed.seal(work / "bundle" / "lib", work / "bundle" / RUNNER_NAME, compiler, target.loader)
@@ -197,8 +195,6 @@ def _build(bundle: Bundle, target: Target, compiler: Path) -> None:
         if bundle.folder.exists():
             shutil.rmtree(bundle.folder)
         (work / "bundle").rename(bundle.folder)
-    finally:
-        shutil.rmtree(work)
     log.unlink()
 
 

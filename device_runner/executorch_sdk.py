@@ -5,22 +5,18 @@ The wheel of another processor is fetched by pip, once, and only what a compiler
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import importlib.util
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from packaging.version import Version
 
 from device_runner.cache import cache_folder
 from device_runner.errors import BuildError
+from device_runner.files import locked, remove_left_over, scratch_beside
 
 # share/ holds a marker that the CMake package finds its own root by.
 _NEEDED = ("executorch/include/", "executorch/lib/", "executorch/share/")
@@ -60,24 +56,12 @@ def foreign_sdk(machine: str) -> Path:
     return folder / "executorch"
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes wait for; the kernel frees it if this process dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _fetch(kept: Path, version: str, machine: str, folder: Path) -> None:
-    for left_by_the_killed in kept.glob(f".{folder.name}-*"):
-        shutil.rmtree(left_by_the_killed)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=kept))
-    try:
+    remove_left_over(kept)
+    with scratch_beside(folder) as work:
         wheel = next(kept.glob(f"executorch-{version}[-+]*{machine}.whl"), None)
         _unpack(wheel or _download(work, kept, version, machine), work / "sdk")
         (work / "sdk").rename(folder)
-    finally:
-        shutil.rmtree(work)
 
 
 def _download(work: Path, kept: Path, version: str, machine: str) -> Path:

@@ -1,12 +1,81 @@
-"""What a file holds, by its hash."""
+"""Files and folders that are whole or not there, names that are one path component, locks, and what a file holds.
+
+What is not whole yet lies beside its place under `.NAME.PID-WORD.part`, a name that no other thread or process uses. A
+process that is killed leaves it behind: nobody reads it, and `remove_left_over` deletes it.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 
 def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes, as hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def safe_name(text: str) -> str:
+    """A name that is one harmless path component."""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in text).lstrip(".") or "_"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is either whole or as it was, whoever else writes it now. Raises OSError."""
+    with whole_file(path) as partial, partial.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path to write a file to, which takes its place when the block ends without an error. Raises OSError."""
+    partial = partial_beside(path)
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_beside(path: Path) -> Iterator[Path]:
+    """Give an empty folder on the disk of `path`, to be renamed from, gone when the block ends. Raises OSError."""
+    scratch = partial_beside(path)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def partial_beside(path: Path) -> Path:
+    """Where something may lie until it is whole: in the same folder, hidden, under a name of its own."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+
+
+def remove_left_over(folder: Path) -> None:
+    """Delete what killed processes of this machine did not finish in a folder and below. Raises OSError."""
+    for left in list(folder.rglob(".*.part")):
+        maker = re.fullmatch(r"\..+\.(\d+)-[0-9a-f]{8}\.part", left.name)
+        if maker and not psutil.pid_exists(int(maker[1])):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that other processes wait for; the kernel frees it if this process dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

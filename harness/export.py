@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Literal
 
 import numpy as np
@@ -22,7 +21,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from device_runner.files import file_sha256
+from device_runner.files import file_sha256, partial_beside, remove_left_over, safe_name
 from device_runner.frames import Frame, encode_payload
 from harness.errors import ExportError
 from harness.lowering import Lowered, LoweringJob, serve, warm_up
@@ -37,7 +36,6 @@ from harness.manifest import (
     read_head,
     read_survey,
 )
-from harness.results.store import safe_name
 from harness.splits import Cut, CuttableGraph, Network, SplitPoint, capture, dequantize, extract_head
 
 Precision = Literal["fp32", "int8"]
@@ -362,7 +360,10 @@ def _manifest(
 def _scratch_beside(folder: Path) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        return Path(mkdtemp(prefix=".export-", dir=folder.parent))
+        remove_left_over(folder.parent)
+        scratch = partial_beside(folder)
+        scratch.mkdir()
+        return scratch
     except OSError as exc:
         raise ExportError(
             f"cannot write to {folder.parent}: {exc.strerror}", remedy="free disk space or change folder"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from device_runner.bundle import Bundle, build_bundle
 from device_runner.devices.local import Local
+from device_runner.files import whole_file
 from device_runner.runner import Job, run_head
 from device_runner.survey import SurveyJob, run_survey
 from harness.manifest import Head, Manifest, Survey
@@ -40,11 +41,13 @@ def host_reference(program: Head | Survey) -> Path:
     if not path.is_file():
         host = Local("local")
         runner = host.deploy(bundle)
-        if isinstance(program, Survey):
-            survey = replace(host_survey_job(program), write_output=str(path))
-            run_survey(host, runner, survey, timeout_s=PROGRAM_LIMIT_S)
-        else:
-            run_head(host, runner, replace(host_job(program), write_output=str(path)), timeout_s=PROGRAM_LIMIT_S)
+        with whole_file(path) as partial:  # two devices may want it at once
+            if isinstance(program, Survey):
+                survey = replace(host_survey_job(program), write_output=str(partial))
+                run_survey(host, runner, survey, timeout_s=PROGRAM_LIMIT_S)
+            else:
+                head = replace(host_job(program), write_output=str(partial))
+                run_head(host, runner, head, timeout_s=PROGRAM_LIMIT_S)
     return path
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from analysis.report.rows import Experiment, Row, Series, decibel, similarity
-from harness.results.store import safe_name
+from device_runner.files import safe_name
 
 PICTURES = 6
 LONGEST_SIDE = 128

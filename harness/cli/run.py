@@ -131,7 +131,7 @@ def _config(models: tuple[str, ...], asked: dict[str, object]) -> RunConfig:
 
 
 def _name(models: tuple[str, ...]) -> str:
-    from harness.results.store import safe_name
+    from device_runner.files import safe_name
 
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H%M%S")
     plain = "-".join(models or (options.DEFAULT_MODEL,))[:60]

@@ -11,10 +11,10 @@ samples.parquet, rounds.parquet, leakage.parquet   the journal compacted, when t
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
+from device_runner import files
+from device_runner.files import safe_name
 from harness.errors import ResultsError
 from harness.profile import profiled_times
 from harness.results.lock import locked
@@ -86,9 +88,12 @@ class RunStore:
         write_whole(folder / "run.json", file.model_dump_json(indent=1).encode())
         return RunStore(folder)
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep a second harness from this run; the lock goes with the process."""
-        return locked(self.folder, "another process")
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second harness from this run; the lock goes with the process. What a killed one left is deleted."""
+        with locked(self.folder, "another process"):
+            files.remove_left_over(self.folder)
+            yield
 
     def rounds(self) -> dict[tuple[str, int], RoundRecord]:
         """Every finished (cell, round)."""
@@ -203,26 +208,21 @@ def find_run(name: str | Path | None, runs: Path) -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or not there, also after a crash.
+    """Write a file of a run: it is either whole or not there, also after a crash.
 
     Raises:
         ResultsError: no space, or not allowed.
     """
-    partial = path.with_name(f".{path.name}.part")
     try:
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
+        files.write_whole(path, content)
     except OSError as exc:
-        partial.unlink(missing_ok=True)
-        raise ResultsError(f"cannot write {path}: {exc.strerror}", remedy="free disk space, then --resume") from exc
+        raise ResultsError(f"cannot write {path}: {exc.strerror}", remedy=_remedy(exc)) from exc
 
 
-def safe_name(text: str) -> str:
-    """A name that is one harmless path component."""
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in text).lstrip(".") or "_"
+def _remedy(exc: OSError) -> str:
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free disk space, then --resume"
+    return "see that its folder is there and can be written, then --resume"
 
 
 def _read(path: Path, kind: type[Record], update: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Record:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.results.store import safe_name, write_whole
+from device_runner.files import safe_name
+from harness.results.store import write_whole
 
 
 class Outcome(BaseModel):
