@@ -5,6 +5,7 @@ SplitbenchError
 ├── MachineError                 something that the machine should have is missing
 │   └── BuildError               the native runner could not be built
 ├── DeviceError                  a device cannot be used, or was lost
+│   ├── HeldError                another harness is measuring on the device
 │   ├── TransferError            the connection held, but a file did not arrive whole
 │   └── RunnerError              head_runner ran and reported an error of its own
 │       ├── UnverifiedError      the head ran, but gave something else than expected
@@ -51,6 +52,10 @@ class BuildError(MachineError):
 
 class DeviceError(SplitbenchError):
     """A device cannot be used, or was lost."""
+
+
+class HeldError(DeviceError):
+    """Another harness is measuring on the device."""
 
 
 class TransferError(DeviceError):

@@ -30,6 +30,11 @@ class CoolDown:
         amount = float(found[1])
         return CoolDown(seconds=amount) if found[2] == "s" else CoolDown(celsius=amount)
 
+    @property
+    def longest_s(self) -> float:
+        """How long `wait` may take."""
+        return self.seconds if self.seconds is not None else _LONGEST_S
+
     def wait(self, device: Device) -> None:
         """Wait; a device that stays too warm for ten minutes is measured all the same: its rows show the temperature.
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 from device_runner.devices import DEVICES, DeviceFacts, open_device
+from device_runner.devices.lease import Lease, holder_of
 from device_runner.devices.probe import DeviceState, read_state
+from device_runner.devices.remote import RemoteDevice
 from device_runner.errors import SplitbenchError
 
 
@@ -17,32 +20,52 @@ class DeviceFinding:
     Attributes:
         facts, state: None where it did not answer.
         problem: why heads cannot run there, and what to do about it; None where they can.
+        holder: who is measuring on it now.
+        same_as: the address under which the same machine was looked at before.
     """
 
     address: str
     facts: DeviceFacts | None = None
     state: DeviceState | None = None
     problem: SplitbenchError | None = None
+    holder: str = ""
+    same_as: str = ""
 
 
 def look_at(addresses: Sequence[str]) -> Iterator[DeviceFinding]:
     """Look at these devices, or at every one that is there by itself: this machine, the emulated one, those on adb."""
-    for address in addresses or [found for name in DEVICES for found in DEVICES.load(name).discover()]:
-        yield _look_at(address)
+    seen: dict[str, str] = {}
+    for found in addresses or _discovered():
+        finding = found if isinstance(found, DeviceFinding) else _look_at(found)
+        identity = finding.facts.identity if finding.facts else ""
+        yield replace(finding, same_as=seen.get(identity, ""))
+        if identity:
+            seen.setdefault(identity, finding.address)
+
+
+def _discovered() -> Iterator[str | DeviceFinding]:
+    """All that is there by itself; a kind of device that cannot be asked hides no other."""
+    for kind in DEVICES:
+        try:
+            yield from DEVICES.load(kind).discover()
+        except SplitbenchError as exc:
+            yield DeviceFinding(kind, problem=exc)
 
 
 def _look_at(address: str) -> DeviceFinding:
-    facts = state = None
+    found = DeviceFinding(address)
     try:
         with open_device(address) as device:
-            facts, state = device.describe(), read_state(device)
+            found = replace(found, facts=device.describe(), state=read_state(device))
+            if isinstance(device, RemoteDevice) and (holder := holder_of(device)):
+                found = replace(found, holder=holder.name)
             device.check()
     except SplitbenchError as exc:
-        return DeviceFinding(address, facts, state, exc)
-    return DeviceFinding(address, facts, state)
+        return replace(found, problem=exc)
+    return found
 
 
 def clean(address: str) -> None:
-    """Remove what splitbench put on a device, and only that."""
-    with open_device(address) as device:
+    """Remove what splitbench put on a device, and only that. Raises HeldError while a harness measures on it."""
+    with open_device(address) as device, Lease(device) if isinstance(device, RemoteDevice) else nullcontext():
         device.clean()

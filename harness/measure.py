@@ -12,7 +12,7 @@ from torch import fx
 
 from device_runner.devices import Device
 from device_runner.devices.probe import DeviceState, read_state
-from device_runner.errors import DeviceError, RunnerError
+from device_runner.errors import DeviceError, HeldError, RunnerError
 from device_runner.runner import Job, Shipping, UnverifiedError, run_head
 from device_runner.survey import SurveyJob, run_survey
 from harness.affinity import core_mask
@@ -153,6 +153,14 @@ class _Bench:
         Raises:
             LostDeviceError: the device does not answer any more.
         """
+        pause_s = self.cool_down.longest_s if self.cool_down else 0.0
+        try:
+            with self.ready.undisturbed(pause_s):
+                return self._attempt(work, round_)
+        except HeldError as exc:
+            raise LostDeviceError(self.device.name, exc) from exc
+
+    def _attempt(self, work: Work | SurveyWork, round_: int) -> RoundRecord | SurveyRecord:
         for last in (False, True):
             try:
                 return self._survey(work, round_) if isinstance(work, SurveyWork) else self._execute(work, round_)

@@ -8,7 +8,7 @@ import ipaddress
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -18,8 +18,10 @@ import numpy as np
 from device_runner.bundle import build_bundle
 from device_runner.cache import cache_folder
 from device_runner.devices import Device, DeviceFacts, open_device
+from device_runner.devices.lease import Lease
 from device_runner.devices.power import PowerSource, find_power_source
-from device_runner.errors import DeviceError, RunnerCode, RunnerError
+from device_runner.devices.remote import RemoteDevice
+from device_runner.errors import DeviceError, HeldError, RunnerCode, RunnerError, UsageError
 from device_runner.frames import Frame, encode_payload
 from device_runner.link import LinkShape
 from device_runner.runner import Job, Shipping, run_head
@@ -32,8 +34,8 @@ WayBack = Literal["auto", "direct", "tunnel"]
 _LOOPBACK = "127.0.0.1"
 _KNOCK_S = 30.0
 # A process forked to lower heads may outlive a killed harness by seconds: it must not hold the harness's locks.
-_held: set[IO[str]] = set()
-os.register_at_fork(after_in_child=lambda: [stream.close() for stream in _held])
+_held: dict[Path, IO[str]] = {}
+os.register_at_fork(after_in_child=lambda: [stream.close() for stream in _held.values()])
 _SMALLEST_PICTURE = np.zeros((1, 3, 8, 8), np.uint8)
 
 
@@ -47,6 +49,7 @@ class ReadyDevice:
         tunnel: activations travel through the device's own connection, not straight to this workstation.
         shape: the link that is emulated on the device's side, or None.
         power: where its power can be read.
+        lease: keeps other workstations' harnesses from it; None where nothing can be kept on it.
     """
 
     device: Device
@@ -56,6 +59,18 @@ class ReadyDevice:
     tunnel: bool
     shape: LinkShape | None
     power: PowerSource
+    lease: Lease | None = None
+
+    def undisturbed(self, pause_s: float = 0.0) -> AbstractContextManager[None]:
+        """Measure in this block: meanwhile nothing else of this harness speaks to the device.
+
+        Args:
+            pause_s: how long the block may do nothing on the device.
+
+        Raises:
+            HeldError: another harness has taken the device meanwhile.
+        """
+        return self.lease.undisturbed(pause_s) if self.lease else nullcontext()
 
     def receiver_address(self) -> str:
         """host:port of the receiver as the device sees it; opens the tunnel anew where it was lost."""
@@ -82,27 +97,37 @@ def prepared(address: str, *, way_back: WayBack = "auto", shape: LinkShape | Non
         way_back: "direct", "tunnel", or "auto": direct where that works, otherwise a tunnel.
 
     Raises:
-        DeviceError: it cannot be reached or used, another harness is measuring on it, or the way back that was asked
-            for does not work.
-        UsageError: no such device.
+        DeviceError: it cannot be reached or used, or the way back that was asked for does not work.
+        HeldError: another harness is measuring on it, of this workstation or of another one, whatever it calls it.
+        UsageError: no such device, or this process measures on it already, under another address.
         BuildError: the runner cannot be built for it.
     """
-    with _alone(address), open_device(address) as device:
-        device.check()
+    with ExitStack() as stack:
+        stack.enter_context(_alone(address, address))
+        device = stack.enter_context(open_device(address))
         facts = device.describe()
+        if facts.identity:
+            stack.enter_context(_alone(facts.identity, address))
+        device.check()
+        lease = stack.enter_context(Lease(device)) if isinstance(device, RemoteDevice) else None
         runner = device.deploy(build_bundle(device.target))
         receiver, tunnel = _find_way_back(device, runner, way_back)
         with receiver:
-            yield ReadyDevice(device, facts, runner, receiver, tunnel, shape, find_power_source(device))
+            yield ReadyDevice(device, facts, runner, receiver, tunnel, shape, find_power_source(device), lease)
 
 
 @contextmanager
-def _alone(address: str) -> Iterator[None]:
-    """Keep other harnesses from this device: cells on one device never overlap. The lock goes with the process."""
+def _alone(name: str, address: str) -> Iterator[None]:
+    """Keep other harnesses from a device: cells on one device never overlap. The lock goes with the process.
+
+    Args:
+        name: what is locked: the device's identity, or its address while that is all that is known of it.
+    """
     locks = cache_folder() / "devices"
+    path = locks / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
     try:
         locks.mkdir(parents=True, exist_ok=True)
-        stream = (locks / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.lock").open("w")
+        stream = path.open("a+")
     except OSError as exc:
         remedy = "free some space, or set SPLITBENCH_CACHE_DIR to a folder that can be written"
         raise DeviceError(f"{address} cannot be locked: {exc.strerror}", remedy=remedy) from exc
@@ -110,12 +135,22 @@ def _alone(address: str) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            raise DeviceError(f"another harness is measuring on {address}", remedy="wait for it, or end it") from exc
-        _held.add(stream)
+            stream.seek(0)
+            holder = stream.read() or address
+            if holder != address and path in _held:
+                raise UsageError(f"{holder} and {address} are the same machine", remedy="name it once") from exc
+            same = f" ({holder} is the same machine)" if holder != address else ""
+            raise HeldError(
+                f"another harness is measuring on {address}{same}", remedy="wait for it, or end it"
+            ) from exc
+        stream.truncate(0)
+        stream.write(address)
+        stream.flush()
+        _held[path] = stream
         try:
             yield
         finally:
-            _held.remove(stream)
+            del _held[path]
 
 
 def _find_way_back(device: Device, runner: Sequence[str], way_back: WayBack) -> tuple[Receiver, bool]:

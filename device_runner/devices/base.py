@@ -41,6 +41,10 @@ class DeviceFacts:
         machine: what `uname -m` prints: "aarch64".
         free_bytes: where bundles and heads go.
         emulated: its processor is not real: times mean nothing, and are never shown without the word.
+        identity: the same under every address, as long as the device is not restarted, and of no other device: a hash
+            of what it tells of its serial number (device tree, ro.serialno), /etc/machine-id, which copied memory
+            cards share, and the kernel's boot id, which nothing shares. Empty where it tells none of them, and of this
+            machine itself.
     """
 
     model: str
@@ -51,6 +55,7 @@ class DeviceFacts:
     free_bytes: int
     system: str
     emulated: bool
+    identity: str = ""
 
 
 class Device(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,9 @@ echo "soc=$(prop ro.soc.model)"
 echo "board=$(prop ro.board.platform)"
 echo "hardware=$(cpuinfo Hardware)"
 echo "chip=$( { tr '\000' '\n' </proc/device-tree/compatible | tail -n 1; } 2>/dev/null)"
+echo "serial=$(prop ro.serialno)$(prop ro.boot.serialno)$(first /sys/firmware/devicetree/base/serial-number)"
+echo "machine_id=$(first /etc/machine-id)"
+echo "boot=$(first /proc/sys/kernel/random/boot_id)"
 echo "qemu=$(prop ro.kernel.qemu)$(prop ro.boot.qemu)"
 echo "cores=$(cat /sys/devices/system/cpu/possible 2>/dev/null)"
 echo "memory_kib=$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo 2>/dev/null)"
@@ -97,7 +101,13 @@ def read_facts(device: Device, *, free_bytes: int) -> DeviceFacts:
         free_bytes=free_bytes,
         system=f"{system}, {told.get('kernel', '')}",
         emulated=emulated,
+        identity=_identity(told),
     )
+
+
+def _identity(told: Mapping[str, str]) -> str:
+    parts = [told.get(key, "") for key in ("serial", "machine_id", "boot")]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16] if any(parts) else ""
 
 
 def read_state(device: Device) -> DeviceState:

@@ -37,8 +37,10 @@ def devices(addresses: tuple[str, ...], clean: bool) -> None:
         table.add_row(*(Text(cell) for cell in _cells(finding)))
     Console().print(table)
     for finding in findings:
-        said = str(finding.problem or "ok").removeprefix(f"{finding.address}: ")
-        click.echo(f"{finding.address}: {said}")
+        said = [str(finding.problem or "ok").removeprefix(f"{finding.address}: ")]
+        said += [f"the same machine as {finding.same_as}"] if finding.same_as else []
+        said += [f"being measured on by {finding.holder}"] if finding.holder else []
+        click.echo(f"{finding.address}: {'; '.join(said)}")
     if any(finding.problem for finding in findings):
         raise click.exceptions.Exit(1)
 

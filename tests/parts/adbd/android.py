@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 
 MODEL, PRODUCT, ANDROID_VERSION, SOC = "Pretend 8", "pretend", "14", "PT8000"
@@ -61,7 +63,9 @@ def install_android(root: Path, *, machine: str = "aarch64") -> None:
     root.chmod(0o755)
     cores = os.cpu_count() or 1
     _install_tools(root, machine)
-    _write(root / "system/build.prop", "".join(f"{name}={value}\n" for name, value in _PROPERTIES.items()))
+    properties = _PROPERTIES | {"ro.serialno": secrets.token_hex(8).upper()}
+    _write(root / "system/build.prop", "".join(f"{name}={value}\n" for name, value in properties.items()))
+    _write(root / "system/boot_id", f"{uuid.uuid4()}\n")
     _write(root / "system/etc/passwd", "root:x:0:0::/:/system/bin/sh\nshell:x:2000:2000::/:/system/bin/sh\n")
     _write(root / "system/etc/group", "root:x:0:\nshell:x:2000:\n")
     _write(root / "system/etc/dumpsys/thermalservice", _THERMAL_SERVICE)

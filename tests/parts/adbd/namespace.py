@@ -27,6 +27,7 @@ def become_phone(root: Path, *, storage_bytes: int) -> None:
         os.chown(folder, SHELL_USER, SHELL_USER)
     _mount("proc", root / "proc", "proc", _NOSUID | _NODEV | _NOEXEC)
     _mount(root / "system/cpuinfo", root / "proc/cpuinfo", None, _BIND)
+    _mount(root / "system/boot_id", root / "proc/sys/kernel/random/boot_id", None, _BIND)
     for name in _DEVICES:
         (root / "dev" / name).touch()
         _mount(f"/dev/{name}", root / "dev" / name, None, _BIND)

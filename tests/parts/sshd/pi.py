@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import subprocess
 import time
@@ -174,8 +175,10 @@ class Pi:
                 "sshd:*:102:65534::/run/sshd:/usr/sbin/nologin\n"
             ),
             "etc/group": f"root:x:0:\npi:x:{_USER_ID}:\nnogroup:x:65534:\n",
+            "etc/machine-id": f"{secrets.token_hex(16)}\n",
             "firmware/get_throttled": "throttled=0x0\n",
             "firmware/measure_temp": "temp=48.3'C\n",
+            "sys/firmware/devicetree/base/serial-number": f"{secrets.token_hex(8)}\0",
             "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
             "sys/class/thermal/thermal_zone0/temp": "48312\n",
             **{f"sys/devices/system/cpu/{which}": f"0-{last_core}\n" for which in ("possible", "present", "online")},

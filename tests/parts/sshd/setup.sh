@@ -6,6 +6,10 @@ mount --bind "$stage" /mnt
 mount --bind "$stage/etc/passwd" /etc/passwd
 mount --bind "$stage/etc/group" /etc/group
 mount --bind "$stage/sys" /sys
+# It is a machine of its own, and another one after each start.
+cat /proc/sys/kernel/random/uuid >"$stage/boot_id"
+mount --bind "$stage/boot_id" /proc/sys/kernel/random/boot_id
+if [ -e /etc/machine-id ]; then mount --bind "$stage/etc/machine-id" /etc/machine-id; fi
 mount --bind "$stage/home" /home
 if [ "$home_bytes" -gt 0 ]; then
   name=$(ls /home)
