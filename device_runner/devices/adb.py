@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import os
 import re
+import shlex
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import adbutils
-
+from device_runner.devices import adb_server
 from device_runner.devices.adb_errors import (
     FOREIGN,
     NOT_ATTACHED,
@@ -30,7 +32,10 @@ from device_runner.errors import DeviceError, UsageError
 _ROOT = "/data/local/tmp/splitbench"
 _LOOPBACK = "127.0.0.1"
 _MOST_REQUEST_BYTES = 0xFFFF
+_USAGE = "use adb, adb:SERIAL or adb:IP:PORT"
+_NETWORK = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>\d+)")
 
+_CONNECTING_S = 1.0
 _END_S = 5.0
 _END = 'kill -KILL -- "-$1" 2>/dev/null || kill -KILL "$1"'
 
@@ -44,39 +49,42 @@ _OTHER_MACHINES = {
 class Adb(RemoteDevice):
     """An Android phone with USB or wireless debugging. Address: adb (the only one attached), adb:SERIAL, adb:IP:PORT.
 
-    It is reached through the adb server of this workstation, which is started where none runs; an address with a port
-    is connected to first, as `adb connect` does. Nothing needs root on the phone.
+    SERIAL is whatever `adb devices` lists. With `adb` alone, ANDROID_SERIAL chooses among several, as it does for adb.
+    The phone is reached through the adb server that the environment names, which is started where none runs on this
+    machine; an address with a port is connected to first, as `adb connect` does. Nothing needs root on the phone.
 
     Attributes:
         tunnel_link: says "usb" where the phone hangs on a cable, else "tcp"; known for certain once it is connected.
-        answer_s: how long the adb server, or the phone before a command starts, may be silent.
+        answer_s: how long the phone may be silent before a command starts.
+        server_s: how long the adb server may be silent where it need not ask the phone.
         connect_s: how long the adb server may take to connect to IP:PORT; it gives up by itself after 10 s.
         stall_s: how long nothing may move in a transfer; flash memory pauses for seconds.
     """
 
     direct_link = "direct"
     answer_s: float = 20.0
+    server_s: float = 4.0
     connect_s: float = 30.0
     stall_s: float = 60.0
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
         scheme, _, self._serial = address.partition(":")
-        if scheme != "adb" or (not self._serial and address != "adb") or re.search(r"[\s;/]", address):
-            raise UsageError(f"'{address}' is no device", remedy="use adb, adb:SERIAL or adb:IP:PORT")
-        self._network = re.fullmatch(r"\[?([^\[\]]+)\]?:(\d+)", self._serial)
+        if scheme != "adb" or (not self._serial and address != "adb") or not _may_be_serial(self._serial):
+            raise UsageError(f"{address!r} is no device", remedy=_USAGE)
+        _require_port(self._serial)
+        self._network = _network(self._serial)
         self.tunnel_link = f"adb reverse ({'tcp' if self._network else 'usb'})"
-        self._client = adbutils.AdbClient(socket_timeout=self.answer_s)
         self._connected = ""
         self._tunnels: dict[int, int] = {}
 
     @classmethod
     def discover(cls) -> list[str]:
-        """All that are attached, whatever their state; none where adb is not installed."""
-        if shutil.which("adb") is None:
+        """All that are attached, whatever their state; none where adb is not installed and no server runs."""
+        if shutil.which("adb") is None and not adb_server.is_running():
             return []
         try:
-            return [f"adb:{info.serial}" for info in adbutils.AdbClient(socket_timeout=cls.answer_s).list()]
+            return [f"adb:{serial}" for serial in adb_server.states(answer_s=cls.server_s)]
         except FOREIGN as exc:
             raise device_error(exc, name="adb") from exc
 
@@ -114,14 +122,14 @@ class Adb(RemoteDevice):
         if port not in self._tunnels:
             with self._opened(serial, f"reverse:forward:tcp:0;tcp:{port}".encode()) as connection:
                 connection.check_okay()  # the first one was for the request
-                self._tunnels[port] = int(connection.read_string_block())
+                self._tunnels[port] = int(connection.block())
         return f"{_LOOPBACK}:{self._tunnels[port]}"
 
     def workstation_address(self) -> str | None:
         """The address of this workstation that leads to the device's IP address; None where that is not known."""
         if not self._network:
             return None
-        host, port = self._network[1], int(self._network[2])
+        host, port = self._network
         with self._translated():
             family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
             with socket.socket(family, kind) as probe:
@@ -153,36 +161,58 @@ class Adb(RemoteDevice):
     def _attach(self) -> str:
         if self._network:
             self._connect_network()
-        states = {info.serial: info.state for info in self._client.list()}
-        serial = self._serial or self._only(states)
+        states = self._states()
+        serial = self._found(states)
         if serial not in states:
             attached = f"attached: {', '.join(states)}" if states else "nothing is"
             raise device_error(NOT_ATTACHED, name=self.name, said=attached)
         if states[serial] != "device":
             unknown = Meaning("adb says '{said}' of it", "see: adb devices -l")
-            raise device_error(STATES.get(states[serial], unknown), name=self.name, said=states[serial])
+            word = states[serial].partition(" ")[0]  # "no permissions (user in plugdev group; are your udev rules ...)"
+            raise device_error(STATES.get(word, unknown), name=self.name, said=states[serial])
         if not self._network:
-            on_cable = self._client.device(serial).get_devpath().startswith("usb:")
-            self.tunnel_link = f"adb reverse ({'usb' if on_cable else 'tcp'})"
+            path = self._ask(f"host-serial:{serial}:get-devpath")
+            self.tunnel_link = f"adb reverse ({'usb' if path.startswith('usb:') else 'tcp'})"
         return serial
 
-    def _only(self, states: dict[str, str]) -> str:
+    def _found(self, states: Mapping[str, str]) -> str:
+        """The serial that is meant: the address's, ANDROID_SERIAL's, or the only one's."""
+        if self._serial:
+            # mDNS names end in a dot in some versions of adb.
+            same = [serial for serial in states if serial.rstrip(".") == self._serial.rstrip(".")]
+            return same[0] if same and self._serial not in states else self._serial
+        if chosen := os.environ.get("ANDROID_SERIAL"):
+            if chosen not in states:
+                attached = f"ANDROID_SERIAL is {chosen}; attached: {', '.join(states) or 'nothing'}"
+                raise device_error(NOT_ATTACHED, name=self.name, said=attached)
+            return chosen
         if len(states) > 1:
-            listed = ", ".join(f"adb:{serial}" for serial in states)
+            listed = ", ".join(shlex.quote(f"adb:{serial}") for serial in states)
             raise UsageError(f"{len(states)} devices are attached to adb", remedy=f"name one: {listed}")
         return next(iter(states), "")
 
+    def _states(self) -> Mapping[str, str]:
+        return adb_server.states(answer_s=self.server_s)
+
+    def _ask(self, question: str) -> str:
+        return adb_server.ask(question, answer_s=self.server_s)
+
     def _connect_network(self) -> None:
         """`adb connect`: what counts is what it says. One that it holds for connected may be gone, or was refused."""
-        said = self._client.connect(self._serial, timeout=self.connect_s)
-        if said.startswith("already connected") and self._state() != "device":
-            self._client.disconnect(self._serial)
-            said = self._client.connect(self._serial, timeout=self.connect_s)
+        self._states()  # a server that says nothing is not waited for as long as for a phone
+        said = adb_server.ask(f"host:connect:{self._serial}", answer_s=self.connect_s)
+        if said.startswith("already connected") and not self._is_usable_soon():
+            self._ask(f"host:disconnect:{self._serial}")
+            said = adb_server.ask(f"host:connect:{self._serial}", answer_s=self.connect_s)
         if not said.startswith(("connected to", "already connected to")):
             raise device_error(meaning_of_words(said) or UNREACHABLE, name=self.name, said=said)
 
-    def _state(self) -> str:
-        return next((info.state for info in self._client.list() if info.serial == self._serial), "")
+    def _is_usable_soon(self) -> bool:
+        """Another harness may be connecting to it right now: what that has begun is not undone."""
+        patience = until(time.monotonic() + _CONNECTING_S)
+        while not (usable := self._states().get(self._serial) == "device") and patience() > 0:
+            time.sleep(_CONNECTING_S / 10)
+        return usable
 
     def _greet(self, serial: str) -> None:
         """Make sure that it is a device that there is a bundle for."""
@@ -227,18 +257,14 @@ class Adb(RemoteDevice):
     @contextlib.contextmanager
     def _opened(
         self, serial: str, wanted: bytes, *, timeout_s: float | None = None, during: str = ""
-    ) -> Iterator[adbutils.AdbConnection]:
+    ) -> Iterator[adb_server.ServerConnection]:
         """A connection on which the device has accepted a request."""
         if len(wanted) > _MOST_REQUEST_BYTES or b"\0" in wanted:
             raise ValueError("adb carries at most 65,535 bytes of a command, and none of them may be 0")
-        with self._translated(during):
-            connection = self._client.make_connection(timeout=timeout_s or self.answer_s)
-            with contextlib.closing(connection.conn):  # its own close takes 10 ms
-                connection.send_command(f"host:transport:{serial}")
-                connection.check_okay()
-                connection.conn.sendall(b"%04x" % len(wanted) + wanted)
-                connection.check_okay()
-                yield connection
+        with self._translated(during), adb_server.conversation(timeout_s or self.answer_s) as connection:
+            connection.request(os.fsencode(f"host:transport:{serial}"))
+            connection.request(wanted)
+            yield connection
 
     @contextlib.contextmanager
     def _translated(self, during: str = "") -> Iterator[None]:
@@ -256,3 +282,27 @@ class Adb(RemoteDevice):
         self._connected = ""
         self._tunnels.clear()
         self._there.clear()
+
+
+def _may_be_serial(text: str) -> bool:
+    """Whether adb could list it: makers put anything into it but what separates and ends lines."""
+    return not text.startswith("//") and not any(character < " " or character == "\x7f" for character in text)
+
+
+def _network(serial: str) -> tuple[str, int] | None:
+    """Host and port, where it is one that adb connects to."""
+    found = _NETWORK.fullmatch(serial)
+    return (found["ipv6"] or found["host"], int(found["port"])) if found else None
+
+
+def _require_port(serial: str) -> None:
+    """Raise UsageError for an address on the network that cannot be connected to, with the one that is meant."""
+    network = _network(serial)
+    if network and not 0 < network[1] < 2**16:
+        raise UsageError(f"'adb:{serial}' names no port: {network[1]}", remedy="take the one that the phone shows")
+    try:
+        address = ipaddress.ip_address(serial.strip("[]"))
+    except ValueError:
+        return
+    host = f"[{address}]" if address.version == 6 else str(address)
+    raise UsageError(f"'adb:{serial}' names no port", remedy=f"did you mean {shlex.quote(f'adb:{host}:5555')}?")

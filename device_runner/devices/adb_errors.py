@@ -24,7 +24,9 @@ class Meaning(NamedTuple):
 
 
 _REPLUG = "look at its cable and its screen, then run again: what is finished is kept"
-_SERVER = "start adb anew: adb kill-server && adb start-server"
+# The server may be somebody else's: it is never ended, but left alone.
+_SERVER = "see what listens there, or use a server of your own: export ADB_SERVER_SOCKET=tcp:localhost:5038"
+_START = "see what adb itself says: adb start-server"
 _SEE_DEVICES = "see what adb itself says: adb devices -l"
 
 OFFLINE = Meaning(
@@ -32,7 +34,7 @@ OFFLINE = Meaning(
 )
 UNAUTHORIZED = Meaning(
     "it does not know this workstation (unauthorized)",
-    "unlock the phone and accept the dialog 'Allow USB debugging?'; none shows: adb kill-server, then plug it in again",
+    "unlock the phone and accept the dialog 'Allow USB debugging?'; none shows: plug it in again",
 )
 NOT_ATTACHED = Meaning(
     "it is not attached ({said})",
@@ -79,6 +81,13 @@ WORDS: Mapping[str, Meaning] = MappingProxyType(
         "resolve host": Meaning("adb does not find its name ({said})", "use its IP address: adb:IP:PORT"),
         "no adb exe": Meaning("adb is missing", "apt-get install adb"),
         "unknown data: b''": LOST,
+        "unknown data": Meaning("what answers in the place of the adb server is none ({said})", _SERVER),
+        "says nothing": Meaning("{said}", _SERVER),
+        "start-server": Meaning("the adb server cannot be started ({said})", _START),
+        "does not start": Meaning("{said}", _START),
+        "cannot be reached": Meaning(
+            "{said}", "see that it runs there and lets others in (adb -a nodaemon server), or unset what names it"
+        ),
         "connection closed": LOST,
         "closed": Meaning("it refused the request, or was lost just now", _REPLUG),
         "cannot bind": Meaning("it opens no way back ({said})", "use --way-back direct"),
@@ -100,7 +109,7 @@ CLASSES: Mapping[type[Exception], Meaning] = MappingProxyType(
         ConnectionError: LOST,
         TimeoutError: SILENT,
         FileNotFoundError: Meaning("adb is missing", "apt-get install adb"),
-        subprocess.TimeoutExpired: Meaning("the adb server does not start", _SERVER),
+        subprocess.TimeoutExpired: Meaning("the adb server does not start ({said})", _START),
         OSError: Meaning("the adb server cannot be used ({said})", _SERVER),
     }
 )
