@@ -10,7 +10,7 @@ import pytest
 
 from device_runner.devices import Device, DeviceFacts
 from device_runner.devices.local import Local
-from device_runner.errors import DeviceError, UsageError
+from device_runner.errors import DeviceError, HeldError, UsageError
 from device_runner.link import LinkShape
 from harness import prepare
 from harness.prepare import prepared
@@ -109,3 +109,45 @@ def test_a_forked_process_that_outlives_the_harness_holds_no_device() -> None:
     finally:
         left.kill()
         left.join()
+
+
+class TestOneDeviceUnderTwoAddresses:
+    @pytest.fixture
+    def two_addresses(self, elsewhere: type[Elsewhere], monkeypatch: pytest.MonkeyPatch) -> None:
+        def describe(device: Elsewhere) -> DeviceFacts:
+            return replace(Local.describe(device), identity="0123456789abcdef")
+
+        monkeypatch.setattr(elsewhere, "describe", describe)
+        monkeypatch.setattr(elsewhere, "seen", "127.0.0.1")
+
+    @pytest.mark.usefixtures("two_addresses")
+    def test_is_named_once_in_a_run(self) -> None:
+        with (
+            prepared("ssh://pi"),
+            pytest.raises(UsageError, match=r"ssh://pi and ssh://10\.0\.0\.7 are the same machine; name it once"),
+            prepared("ssh://10.0.0.7"),
+        ):
+            pass
+        with prepared("ssh://10.0.0.7") as ready:  # neither lock is left
+            assert ready.entry.address == "ssh://10.0.0.7"
+
+    @pytest.mark.usefixtures("two_addresses")
+    def test_is_one_device_to_another_harness(self) -> None:
+        fork = multiprocessing.get_context("fork")
+        taken, over = fork.Event(), fork.Event()
+
+        def measure() -> None:
+            with prepared("ssh://pi"):
+                taken.set()
+                over.wait(60)
+
+        other = fork.Process(target=measure, daemon=True)
+        other.start()
+        assert taken.wait(60)
+        try:
+            words = r"measuring on ssh://10.0.0.7 \(ssh://pi is the same machine\); wait for it"
+            with pytest.raises(HeldError, match=words), prepared("ssh://10.0.0.7"):
+                pass
+        finally:
+            over.set()
+            other.join()
