@@ -14,7 +14,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from analysis.attacks import ATTACKS
+from analysis.attacks import check_attacks
 from analysis.leakage import Target, attack_network, write_pictures
 from analysis.selection import to_measure, to_survey
 from analysis.subject import Experiment, Subject
@@ -83,8 +83,7 @@ class Benchmark:
     @cached_property
     def subjects(self) -> list[Subject]:
         """The networks, their split points and pictures."""
-        for name in self.config.attacks:
-            ATTACKS.load(name)  # an unknown attack is known now, not after an hour
+        check_attacks(self.config.attacks)  # an unknown attack is known now, not after an hour
         check_config(self.config)
         with self.phase("split", len(self.config.models)):
             return [self._subject(name) for name in self.config.models]
