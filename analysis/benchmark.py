@@ -230,13 +230,18 @@ class Benchmark:
                 remedy="start a new run; exported heads are kept",
             )
 
+    def unattacked(self, store: RunStore) -> list[tuple[str, str]]:
+        """What was shipped and is not attacked yet: the hash of the cell, and the attack."""
+        shipped, done = shipped_cells(store), store.leakage()
+        every = [(cell.hash, attack) for cell in store.file.cells for attack in self.config.attacks]
+        return [(cell, attack) for cell, attack in every if cell in shipped and (cell, attack) not in done]
+
     def attack(self, store: RunStore) -> None:
         """Attack everything that was shipped and is not attacked yet."""
-        shipped = shipped_cells(store)
-        cells = [cell for cell in store.file.cells if cell.hash in shipped]
-        done = store.leakage()
-        if all((cell.hash, attack) in done for cell in cells for attack in self.config.attacks):
+        if not self.unattacked(store):
             return
+        shipped, done = shipped_cells(store), store.leakage()
+        cells = [cell for cell in store.file.cells if cell.hash in shipped]
         keep_freed_memory()
         with self.phase("attack", len(cells) * len(self.config.attacks)):
             for record in done.values():
@@ -276,16 +281,18 @@ def check_config(config: RunConfig) -> None:
     """What can be wrong with the options is known now, not after an hour.
 
     Raises:
-        UsageError: a device, link, affinity or cool-down that cannot be read, or a device that is named twice.
+        UsageError: a device, link, affinity or cool-down that cannot be read, or a device or network named twice.
     """
+    if len(set(config.models)) < len(config.models):
+        raise UsageError("a network is named twice", remedy="name each once")
     for address in config.devices:
         open_device(address)
     if len(set(config.devices)) < len(config.devices):
         raise UsageError("a device is named twice", remedy="cells on one device never overlap: name each once")
     check_affinity(config.affinity)
-    if config.link:
+    if config.link is not None:
         LinkShape.parse(config.link)
-    if config.cool_down:
+    if config.cool_down is not None:
         CoolDown.parse(config.cool_down)
 
 

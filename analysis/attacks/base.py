@@ -188,7 +188,7 @@ class Attack(ABC):
 
     @torch.no_grad()
     def unclipped(self, activations: Tensor) -> Tensor:
-        """As `rebuild`, but the values may leave [0, 1]."""
+        """As `rebuild`, but with values outside [0, 1] as the attack gave them."""
         if self._activation_shape is None:
             raise AttackError(f"attack {self.name} was asked to rebuild before it was fitted", remedy="call fit first")
         if tuple(activations.shape[1:]) != self._activation_shape or activations.dtype != torch.float32:
@@ -225,7 +225,7 @@ class Attack(ABC):
 
     @abstractmethod
     def _rebuild(self, activations: Tensor) -> Tensor:
-        """N x ... (checked, N >= 1; do not change it) -> N x 3 x H x W, clipped to [0, 1] by the caller."""
+        """N x ... (checked, N >= 1; do not change it) -> float32 N x 3 x H x W on [0, 1]."""
 
 
 def require_finite(values: Tensor, what: str) -> None:

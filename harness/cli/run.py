@@ -73,8 +73,18 @@ if TYPE_CHECKING:
 @click.option("--no-survey", "survey", flag_value="none", help="Measure every chosen head at once, without a survey.")
 @click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Finish RUN, or the newest run.")
 @click.option("--dry-run", is_flag=True, help="Show the cells and what they would take; measure nothing.")
-def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: bool, **asked: object) -> None:
+@click.pass_context
+def run(
+    context: click.Context,
+    models: tuple[str, ...],
+    out: Path | None,
+    resume: str | None,
+    dry_run: bool,
+    **asked: object,
+) -> None:
     """Export, time, ship and attack every chosen split of each MODEL (default: efficientnet_lite0)."""
+    if resume is not None:
+        _refuse_beside_resume(context)
     from harness.cli.progress import Display
 
     with Display() as display:
@@ -87,7 +97,10 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
             job = Benchmark(store.file.config, options.EXPORTED, display)
             with store.locked():
                 store.forget_failures()
-                with job.ready(unfinished(job, store)) as devices:
+                missing = unfinished(job, store)
+                if not missing and not job.unattacked(store):
+                    display.note(f"{store.file.run_id} is complete: nothing is left to measure or attack")
+                with job.ready(missing) as devices:
                     job.check_unchanged(store)
                     _carry_out(job, store, devices, display)
             return
@@ -100,6 +113,20 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
             store = job.create(out or options.RUNS / _name(models), devices)
             with store.locked():
                 _carry_out(job, store, devices, display)
+
+
+def _refuse_beside_resume(context: click.Context) -> None:
+    """A run goes on as it began: what else was written would be taken by nobody."""
+    others: dict[str, str] = {}
+    for one in context.command.params:
+        name = one.name or ""
+        if name != "resume" and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            called = "MODEL" if isinstance(one, click.Argument) else one.opts[0]
+            others[name] = f"{others[name]}/{called}" if name in others else called
+    if others:
+        *most, last = sorted(others.values(), key=lambda called: (called == "MODEL", called))
+        named = f"{', '.join(most)} and {last}" if most else last
+        raise click.UsageError(f"--resume goes on with the options that the run began with; leave out {named}")
 
 
 def _carry_out(job: Benchmark, store: RunStore, devices: Sequence[ReadyDevice], display: Display) -> None:

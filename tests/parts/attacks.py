@@ -76,11 +76,22 @@ class Changed(Mean):
         return pictures
 
 
+class Bytes(Changed):
+    """Answers from 0 to 255."""
+
+    name = "bytes"
+
+    @staticmethod
+    def change(pictures: Tensor) -> Tensor:
+        """As bytes, but for their type."""
+        return pictures * 255
+
+
 class Broken(BaseException):
     """No Exception, as asyncio's CancelledError is none."""
 
 
-class Speechless(Exception):
+class SpeechlessError(Exception):
     """Cannot say what happened."""
 
     def __str__(self) -> str:
@@ -135,6 +146,7 @@ class Exits(Mean):
     name = "exits"
 
     def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+        del own, head, budget_s
         sys.exit("no licence")
 
 

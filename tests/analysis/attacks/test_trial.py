@@ -15,7 +15,6 @@ from torch import Tensor
 from analysis.attacks import ATTACKS, Attack, Pairs, check_attacks
 from analysis.attacks.trial import Trial
 from analysis.errors import AttackError
-from analysis.metrics import psnr_db
 from device_runner.errors import MachineError, UsageError
 from tests.parts import attacks
 from tests.parts.smooth import mixing_head, smooth_pictures
@@ -56,14 +55,14 @@ def test_an_attack_that_needs_no_init_of_its_parent_works_without() -> None:
         (TypeError("float and NoneType"), "TypeError: float and NoneType"),
         (AssertionError(), "AssertionError"),
         (NotImplementedError("later"), "NotImplementedError: later"),
-        (SystemExit(2), "SystemExit: 2"),
+        (SystemExit(2), "SystemExit: it ended with status 2"),
         (StopIteration(), "StopIteration"),
         (GeneratorExit(), "GeneratorExit"),
         (attacks.Broken("bent"), "Broken: bent"),
-        (attacks.Speechless(), "Speechless"),
+        (attacks.SpeechlessError(), "SpeechlessError"),
         (torch.OutOfMemoryError("of CUDA"), "OutOfMemoryError: of CUDA"),
         (MemoryError(), "MemoryError"),
-        (ValueError("two\nlines \udcff"), r"ValueError: two lines \udcff"),
+        (ValueError("one line \udcff\x1b\nand another"), r"ValueError: one line \udcff\x1b"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
@@ -94,7 +93,8 @@ def test_an_error_of_ours_keeps_its_remedy_and_is_the_attacks(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"), [(attacks.Exits, "SystemExit: no licence"), (attacks.Endless, "RecursionError: maximum")]
+    ("kind", "words"),
+    [(attacks.Exits, "SystemExit: it ended with status no licence"), (attacks.Endless, "RecursionError: maximum")],
 )
 def test_one_that_leaves_or_never_ends_its_calls_is_told_with_its_place(kind: type[Attack], words: str) -> None:
     with pytest.raises(AttackError, match=rf"{words}.*\(attacks\.py:\d+\)"):
@@ -121,7 +121,7 @@ def test_what_torch_raises_is_told_with_the_place_that_called_it(monkeypatch: py
         (lambda p: p.requires_grad_(), r"requires gradients; detach\(\) it"),
         (lambda p: p.numpy(), "gave a ndarray, not a tensor"),
         (lambda p: list(p), "gave a list, not a tensor"),
-        (lambda p: None, r"gave nothing \(None\), not a tensor, float32 x 4 x 3 x 16 x 16"),
+        (lambda _: None, r"gave nothing \(None\), not a tensor, float32 x 4 x 3 x 16 x 16"),
         (lambda p: p.to("meta"), "tensor on meta"),
         (lambda p: p.to_sparse(), "gave a sparse_coo tensor"),
         (lambda p: p * torch.nan, "of the pictures rebuilt by attack changed are NaN or infinite"),
@@ -160,7 +160,7 @@ def test_answers_far_outside_are_refused_with_how_far_they_reach(
 
 
 def test_a_little_over_the_edge_is_cut_off_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attacks.Changed, "change", staticmethod(lambda p: (p - 0.5) * 3 + 0.5))
+    monkeypatch.setattr(attacks.Changed, "change", staticmethod(lambda p: (p - 0.5) * 2.9 + 0.5))
     cut = whole(attacks.Changed)
     assert 0 == cut.min() < cut.max() == 1
 
@@ -249,11 +249,3 @@ def test_what_is_no_whole_attack_is_known_before_anything_is_measured(chosen: li
 
 def test_whole_attacks_pass_ours_and_users() -> None:
     check_attacks([*ATTACKS, "tests.parts.attacks:Mean", "tests.parts.attacks:Poisonous"])
-
-
-def test_the_tolerance_lies_far_above_what_a_linear_attack_overshoots() -> None:
-    one = ATTACKS.load("linear")()
-    one.fit(OWN, head=mixing_head)
-    answers = one.unclipped(SHIPPED)
-    assert psnr_db(UNSEEN, answers.clamp(0, 1)).mean() > 20
-    assert (answers - answers.clamp(0, 1)).square().mean().sqrt() < 0.01
