@@ -202,7 +202,7 @@ class Benchmark:
             raise UsageError("these networks' pictures differ in more than size", remedy="run them one by one")
         now = datetime.datetime.now(datetime.UTC)
         file = RunFile(
-            run_id=folder.name,
+            run_id=folder.resolve().name,
             created=now.isoformat(timespec="seconds"),
             config=self.config,
             environment=describe_environment(devices),

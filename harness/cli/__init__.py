@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 
@@ -40,6 +41,8 @@ def main() -> None:
     if (reason := unsupported()) is not None:
         click.echo(f"bench: {reason}", err=True)
         sys.exit(1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no "≈" shows "?"
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao's import warns of torch's future
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written makes it slower, no more
     try:

@@ -181,7 +181,7 @@ def state() -> tuple[object, ...]:
         torch.are_deterministic_algorithms_enabled(),
         torch.get_rng_state().tolist(),
         random.getstate(),
-        np.random.get_state()[1].tolist(),  # type: ignore[index,union-attr]
+        np.random.get_state()[1].tolist(),  # type: ignore[index]
         Path.cwd(),
     )
 
