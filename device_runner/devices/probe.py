@@ -105,7 +105,7 @@ def read_state(device: Device) -> DeviceState:
     lines = _run(device, _STATE)
     told = _last(lines)
     frequencies = [line.removeprefix("frequency=").split() for line in lines if line.startswith("frequency=")]
-    whole = [f for f in frequencies if len(f) == 4 and all(part.isdigit() for part in f[:3]) and int(f[0])]
+    whole = [f for f in frequencies if len(f) == 4 and all(part.isdecimal() for part in f[:3]) and int(f[0])]
     fastest = max(whole, key=lambda f: int(f[0]), default=None)
     available = _whole(told.get("available_kib"))
     return DeviceState(
@@ -149,12 +149,12 @@ def _throttled(told: Mapping[str, str], limits: list[tuple[int, int]]) -> bool |
 def _cores(possible: str) -> int:
     """Count the cores of the kernel's "0-3" or "0-3,6"."""
     ends = [part.split("-") for part in possible.split(",") if part]
-    known = all(end.isdigit() for part in ends for end in part)
+    known = all(end.isdecimal() for part in ends for end in part)
     return max(1, sum(int(part[-1]) - int(part[0]) + 1 for part in ends)) if known else 1
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.strip().isdigit() else None
+    return int(text) if text and text.strip().isdecimal() else None
 
 
 def _real(text: str | None) -> float | None:

@@ -84,7 +84,7 @@ class Counts(click.ParamType[Any]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         """Text -> numbers, in the order given."""
         words = [word.strip() for word in str(value).split(",")]
-        if not all(word.isdigit() and 1 <= int(word) <= 256 for word in words):
+        if not all(word.isdecimal() and 1 <= int(word) <= 256 for word in words):
             self.fail(f"{value!r} is no list of counts; write 1 or 1,2,4 (up to 256)", param, ctx)
         return tuple(dict.fromkeys(int(word) for word in words))
 
