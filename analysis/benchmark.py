@@ -14,7 +14,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from analysis.attacks import ATTACKS
+from analysis.attacks import check_attacks
 from analysis.leakage import Target, attack_network, write_pictures
 from analysis.selection import to_measure, to_survey
 from analysis.subject import Experiment, Subject
@@ -83,8 +83,7 @@ class Benchmark:
     @cached_property
     def subjects(self) -> list[Subject]:
         """The networks, their split points and pictures."""
-        for name in self.config.attacks:
-            ATTACKS.load(name)  # an unknown attack is known now, not after an hour
+        check_attacks(self.config.attacks)  # an unknown attack is known now, not after an hour
         check_config(self.config)
         with self.phase("split", len(self.config.models)):
             return [self._subject(name) for name in self.config.models]
@@ -203,7 +202,7 @@ class Benchmark:
             raise UsageError("these networks' pictures differ in more than size", remedy="run them one by one")
         now = datetime.datetime.now(datetime.UTC)
         file = RunFile(
-            run_id=folder.name,
+            run_id=folder.resolve().name,
             created=now.isoformat(timespec="seconds"),
             config=self.config,
             environment=describe_environment(devices),
@@ -231,13 +230,18 @@ class Benchmark:
                 remedy="start a new run; exported heads are kept",
             )
 
+    def unattacked(self, store: RunStore) -> list[tuple[str, str]]:
+        """What was shipped and is not attacked yet: the hash of the cell, and the attack."""
+        shipped, done = shipped_cells(store), store.leakage()
+        every = [(cell.hash, attack) for cell in store.file.cells for attack in self.config.attacks]
+        return [(cell, attack) for cell, attack in every if cell in shipped and (cell, attack) not in done]
+
     def attack(self, store: RunStore) -> None:
         """Attack everything that was shipped and is not attacked yet."""
-        shipped = shipped_cells(store)
-        cells = [cell for cell in store.file.cells if cell.hash in shipped]
-        done = store.leakage()
-        if all((cell.hash, attack) in done for cell in cells for attack in self.config.attacks):
+        if not self.unattacked(store):
             return
+        shipped, done = shipped_cells(store), store.leakage()
+        cells = [cell for cell in store.file.cells if cell.hash in shipped]
         keep_freed_memory()
         with self.phase("attack", len(cells) * len(self.config.attacks)):
             for record in done.values():
@@ -277,16 +281,18 @@ def check_config(config: RunConfig) -> None:
     """What can be wrong with the options is known now, not after an hour.
 
     Raises:
-        UsageError: a device, link, affinity or cool-down that cannot be read, or a device that is named twice.
+        UsageError: a device, link, affinity or cool-down that cannot be read, or a device or network named twice.
     """
+    if len(set(config.models)) < len(config.models):
+        raise UsageError("a network is named twice", remedy="name each once")
     for address in config.devices:
         open_device(address)
     if len(set(config.devices)) < len(config.devices):
         raise UsageError("a device is named twice", remedy="cells on one device never overlap: name each once")
     check_affinity(config.affinity)
-    if config.link:
+    if config.link is not None:
         LinkShape.parse(config.link)
-    if config.cool_down:
+    if config.cool_down is not None:
         CoolDown.parse(config.cool_down)
 
 

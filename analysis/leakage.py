@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,10 @@ from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 
-from analysis.attacks import ATTACKS, Attack, Head, Pairs
+from analysis.attacks import Attack, Head, Pairs
 from analysis.attacks.matching import feature_residual
+from analysis.attacks.trial import Trial
+from analysis.errors import AttackError
 from analysis.metrics import floor_psnr_db, oracle_mean_colour_psnr_db, psnr_db, ssim
 from device_runner.errors import SplitbenchError
 from device_runner.files import scratch_beside
@@ -38,8 +40,8 @@ from harness.splits import (
 SPLIT_BYTES = 100 * 2**20
 GROUP_BYTES = 2500 * 2**20
 FEWEST_PICTURES = 48
-# A user's own attack may fail inside torch or numpy: that row says so, the others go on.
-ATTACK_FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
+# Judging may fail inside torch or numpy, where memory is short: that row says so, the others go on.
+FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -152,39 +154,38 @@ class _Bench:
         """Train one attack for one split and judge it on every device's activations."""
         if not targets:
             return
-        attack: Attack = ATTACKS.load(name)()
-        reason = attack.skip(own.activation_shape, own.input_size)
-        if reason is not None:
-            yield from (self._failed(name, target, "skipped", reason) for target in targets)
-            return
         head = TorchHead(self.network, targets[0].point, targets[0].cut)
-        attack.neighbour = self._neighbours.get(name)
         budget_s = self.store.file.config.attack_budget_s
-        began = time.perf_counter()
         try:
-            attack.fit(own, head=head, budget_s=budget_s)
-        except ATTACK_FAILURES as exc:
+            trial = Trial(name)
+            reason = trial.skip(own)
+            if reason is not None:
+                yield from (self._failed(name, target, "skipped", reason) for target in targets)
+                return
+            trial.attack.neighbour = self._neighbours.get(name)
+            began = time.perf_counter()
+            trial.fit(own, head, budget_s)
+            seconds = time.perf_counter() - began
+            learned = trial.learned()
+        except AttackError as exc:
             yield from (self._failed(name, target, "failed", str(exc)) for target in targets)
             return
-        seconds = time.perf_counter() - began
-        self._neighbours[name] = attack
+        self._neighbours[name] = trial.attack
         for target in targets:
+            known = LeakageRecord(
+                cell=target.cell.hash,
+                attack=name,
+                status="ok",
+                budget_s=budget_s,
+                train_pictures=len(own),
+                train_seconds=seconds,
+                **asdict(learned),
+            )
             try:
-                learned = LeakageRecord(
-                    cell=target.cell.hash,
-                    attack=name,
-                    status="ok",
-                    budget_s=budget_s,
-                    train_pictures=len(own),
-                    train_seconds=seconds,
-                    converged=attack.converged,
-                    chosen=attack.chosen,
-                    progress=tuple((step.seconds, step.psnr_db) for step in attack.progress),
-                )
-                yield self._keep(learned, target, attack.rebuild, head if attack.access == "white-box" else None)
+                yield self._keep(known, target, trial.rebuild, head if trial.is_white_box else None)
             except ResultsError:
                 raise
-            except ATTACK_FAILURES as exc:
+            except FAILURES as exc:
                 yield self._failed(name, target, "failed", str(exc))
 
     def _keep(

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from device_runner import sealed
-from device_runner.cache import cache_folder
+from device_runner.cache import cache_folder, make_cache_folder
 from device_runner.errors import BuildError, UsageError
 from device_runner.executorch_sdk import executorch_version, foreign_sdk, installed_sdk
 from device_runner.files import locked, remove_left_over, scratch_beside
@@ -114,8 +114,9 @@ def build_bundle(target: str = "host", *, cache: Path | None = None) -> Bundle:
 
     Raises:
         UsageError: an unknown target.
-        BuildError: no compiler, CMake, Ninja or ExecuTorch; a wheel that cannot be fetched; a cache that cannot be
-            written; a failed build, whose log is named.
+        MachineError: the cache cannot be written.
+        BuildError: no compiler, CMake, Ninja or ExecuTorch; a wheel that cannot be fetched; no space; a failed build,
+            whose log is named.
     """
     if target not in TARGETS:
         raise UsageError(f"unknown target '{target}'", remedy=suggest(target, TARGETS))
@@ -125,8 +126,8 @@ def build_bundle(target: str = "host", *, cache: Path | None = None) -> Bundle:
     bundles = cache or cache_folder() / "bundles"
     bundle = Bundle(bundles / sha256, bundles / sha256 / RUNNER_NAME, sha256, chosen.loader)
     if not _is_there(bundle):
+        make_cache_folder(bundles)
         try:
-            bundles.mkdir(parents=True, exist_ok=True)
             with locked(bundles / f"{sha256}.lock"):
                 if not _is_there(bundle):
                     _build(bundle, chosen, compiler)

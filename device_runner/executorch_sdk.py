@@ -14,7 +14,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from device_runner.cache import cache_folder
+from device_runner.cache import cache_folder, make_cache_folder
 from device_runner.errors import BuildError
 from device_runner.files import locked, remove_left_over, scratch_beside
 
@@ -43,13 +43,14 @@ def foreign_sdk(machine: str) -> Path:
 
     Raises:
         BuildError: it is not in the cache and cannot be fetched, or it is damaged.
-        OSError: the cache cannot be written.
+        MachineError: the cache cannot be written.
+        OSError: no space.
     """
     version = executorch_version()
     kept = cache_folder() / "executorch"
     folder = kept / f"{version}-{machine}"
     if not folder.is_dir():
-        kept.mkdir(parents=True, exist_ok=True)
+        make_cache_folder(kept)
         with locked(kept / f"{folder.name}.lock"):
             if not folder.is_dir():
                 _fetch(kept, version, machine, folder)

@@ -109,11 +109,11 @@ class Attack(ABC):
     cost: ClassVar[str]
     fewest_sources: ClassVar[int] = 2
 
-    def __init__(self) -> None:
-        self.neighbour: Attack | None = None
-        self._activation_shape: tuple[int, ...] | None = None
-        self._input_size = (0, 0)
-        self._progress: list[Progress] = []
+    # Values of the class, so that an `__init__` of yours need not call this one's.
+    neighbour: Attack | None = None
+    _activation_shape: tuple[int, ...] | None = None
+    _input_size = (0, 0)
+    _progress: list[Progress] = []  # noqa: RUF012 - never appended to: `fit` gives each instance its own
 
     @property
     def progress(self) -> tuple[Progress, ...]:
@@ -181,8 +181,14 @@ class Attack(ABC):
             float32, N x 3 x H x W, on [0, 1].
 
         Raises:
-            AttackError: called before `fit`, another shape or type than fitted on, NaN or infinity.
+            AttackError: called before `fit`, another shape or type than fitted on, answers that are no pictures, NaN or
+                infinity.
         """
+        return self.unclipped(activations).clamp(0, 1)
+
+    @torch.no_grad()
+    def unclipped(self, activations: Tensor) -> Tensor:
+        """As `rebuild`, but with values outside [0, 1] as the attack gave them."""
         if self._activation_shape is None:
             raise AttackError(f"attack {self.name} was asked to rebuild before it was fitted", remedy="call fit first")
         if tuple(activations.shape[1:]) != self._activation_shape or activations.dtype != torch.float32:
@@ -192,8 +198,26 @@ class Attack(ABC):
         if not len(activations):
             return activations.new_zeros(0, 3, *self._input_size)
         rebuilt = self._rebuild(activations)
+        self._require_pictures(rebuilt, len(activations))
         require_finite(rebuilt, f"the pictures rebuilt by attack {self.name}")
-        return rebuilt.clamp(0, 1)
+        return rebuilt
+
+    def _require_pictures(self, rebuilt: object, count: int) -> None:
+        """Raises AttackError where what `_rebuild` gave is no plain float32 tensor of `count` pictures."""
+        expected = " x ".join(map(str, ("float32", count, 3, *self._input_size)))
+        if not isinstance(rebuilt, Tensor):
+            given = f"a {type(rebuilt).__name__}" if rebuilt is not None else "nothing (None)"
+            raise AttackError(f"attack {self.name} gave {given}, not a tensor, {expected}")
+        if rebuilt.layout != torch.strided or rebuilt.device.type != "cpu":
+            kind = str(rebuilt.layout).removeprefix("torch.")
+            raise AttackError(
+                f"attack {self.name} gave a {kind} tensor on {rebuilt.device}, not a dense one on the CPU"
+            )
+        if rebuilt.dtype != torch.float32 or tuple(rebuilt.shape) != (count, 3, *self._input_size):
+            remedy = "divide bytes by 255" if rebuilt.dtype == torch.uint8 else ""
+            raise AttackError(f"attack {self.name} gave {_describe(rebuilt)}, not {expected}", remedy=remedy)
+        if rebuilt.requires_grad:
+            raise AttackError(f"attack {self.name} gave a tensor that requires gradients", remedy="detach() it")
 
     @abstractmethod
     def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
@@ -201,7 +225,7 @@ class Attack(ABC):
 
     @abstractmethod
     def _rebuild(self, activations: Tensor) -> Tensor:
-        """N x ... (checked, N >= 1; do not change it) -> N x 3 x H x W, clipped to [0, 1] by the caller."""
+        """N x ... (checked, N >= 1; do not change it) -> float32 N x 3 x H x W on [0, 1]."""
 
 
 def require_finite(values: Tensor, what: str) -> None:

@@ -67,7 +67,7 @@ class Decoder(Attack):
 
     def _rebuild(self, activations: Tensor) -> Tensor:
         linear = torch.cat([self._linear.rebuild(part) for part in torch.split(activations, BATCH)])
-        return self._correct(activations, linear)
+        return self._correct(activations, linear).clamp(0, 1)
 
     def unseen(self, own: Pairs) -> Pairs:
         """Those of the receiver's own pictures that the network was not trained on; all where it learned nothing."""

@@ -68,7 +68,7 @@ class Linear(Attack):
         self._fold_of = _fold_of(own.sources)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
-        return self._predict(activations, self._weights)
+        return self._predict(activations, self._weights).clamp(0, 1)
 
     def unseen(self, own: Pairs) -> Pairs:
         """Those of the receiver's own pictures that `rehearse` answers as if they were unknown: all."""

@@ -69,7 +69,7 @@ class Spectral(Attack):
         self._learn_blend(known.first(BLENDED_ON), rehearsed[:BLENDED_ON], began, deadline)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
-        return self._from(self.start.rebuild(activations), activations)
+        return self._from(self.start.rebuild(activations), activations).clamp(0, 1)
 
     def rehearse(self, own: Pairs) -> Tensor:
         """Its answers to pictures that its start's training can be thought not to have seen."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from analysis.attacks import ATTACKS, Attack, Pairs
-from analysis.leakage import ATTACK_FAILURES, collect_pairs
+from analysis.leakage import FAILURES, collect_pairs
 from analysis.metrics import floor_psnr_db, psnr_db, ssim
 from analysis.study.cells import Cell, Plan, Specimen, grouped
 from analysis.study.photographs import Photographs
@@ -65,7 +65,7 @@ def attack_specimen(
 def _records(specimen: Specimen, cells: Sequence[Cell], photographs: Photographs) -> Iterator[Record]:
     try:
         bench = _Bench(make(specimen, photographs), photographs.sha256)
-    except ATTACK_FAILURES as exc:
+    except FAILURES as exc:
         for cell in cells:
             yield Record(key=cell.key(photographs.sha256), cell=cell, status="failed", reason=str(exc))
         return
@@ -103,7 +103,7 @@ class _Bench:
             if reason is not None:
                 return record.model_copy(update={"status": "skipped", "reason": reason})
             return record.model_copy(update=self._judge(attack, own, cell))
-        except ATTACK_FAILURES as exc:
+        except FAILURES as exc:
             return record.model_copy(update={"status": "failed", "reason": str(exc)})
 
     def _judge(self, attack: Attack, own: Pairs, cell: Cell) -> dict[str, object]:

@@ -115,7 +115,7 @@ def read_state(device: Device) -> DeviceState:
     lines = _run(device, _STATE)
     told = _last(lines)
     frequencies = [line.removeprefix("frequency=").split() for line in lines if line.startswith("frequency=")]
-    whole = [f for f in frequencies if len(f) == 4 and all(part.isdigit() for part in f[:3])]
+    whole = [f for f in frequencies if len(f) == 4 and all(part.isdecimal() for part in f[:3]) and int(f[0])]
     fastest = max(whole, key=lambda f: int(f[0]), default=None)
     available = _whole(told.get("available_kib"))
     return DeviceState(
@@ -140,7 +140,8 @@ def _last(lines: list[str]) -> Mapping[str, str]:
 def _temperature(zones: list[str]) -> float | None:
     found = [zone.rsplit(" ", 1) for zone in zones]
     known = [(z[0].lower(), float(z[1]) / 1000) for z in found if len(z) == 2 and _real(z[1]) is not None]
-    plausible = [(kind, celsius) for kind, celsius in known if -30 < celsius < 150]  # unused zones say -273 or 0x7fff
+    # Unused zones say -273 or 0x7fff; 0 is what a sensor says that is not read, and no core that runs is so cold.
+    plausible = [(kind, celsius) for kind, celsius in known if -30 < celsius < 150 and celsius]
     of_cpu = [celsius for kind, celsius in plausible if "cpu" in kind or "soc" in kind]
     return max(of_cpu or [celsius for _, celsius in plausible], default=None)
 
@@ -158,12 +159,12 @@ def _throttled(told: Mapping[str, str], limits: list[tuple[int, int]]) -> bool |
 def _cores(possible: str) -> int:
     """Count the cores of the kernel's "0-3" or "0-3,6"."""
     ends = [part.split("-") for part in possible.split(",") if part]
-    known = all(end.isdigit() for part in ends for end in part)
+    known = all(end.isdecimal() for part in ends for end in part)
     return max(1, sum(int(part[-1]) - int(part[0]) + 1 for part in ends)) if known else 1
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.strip().isdigit() else None
+    return int(text) if text and text.strip().isdecimal() else None
 
 
 def _real(text: str | None) -> float | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 
 import click
 
 from device_runner.errors import SplitbenchError
+from device_runner.shown import shown
 from harness.cli.attacks import attacks
 from harness.cli.devices import devices
 from harness.cli.doctor import doctor
@@ -39,7 +41,10 @@ def main() -> None:
     if (reason := unsupported()) is not None:
         click.echo(f"bench: {reason}", err=True)
         sys.exit(1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no "≈" shows "?"
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao's import warns of torch's future
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written makes it slower, no more
     try:
         # Without standalone mode, click returns the status of an Exit.
         status = bench.main([a for a in arguments if a != "--debug"], prog_name="bench", standalone_mode=False)
@@ -53,5 +58,5 @@ def main() -> None:
     except SplitbenchError as exc:
         if debug:
             raise
-        click.echo(f"bench: {exc}", err=True)
+        click.echo(f"bench: {shown(str(exc))}", err=True)
         sys.exit(1)

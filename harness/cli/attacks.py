@@ -8,10 +8,10 @@ import click
 @click.command(epilog="Example: bench run --attack linear --attack spectral")
 def attacks() -> None:
     """List the attacks: what each needs to know, what it costs, what it does."""
-    from rich.console import Console
     from rich.table import Table
 
     from analysis.attacks import ATTACKS
+    from harness.cli.progress import table_console
 
     table = Table(box=None, header_style="bold")
     for heading in ("attack", "access", "knows", "cost a split", "what it does"):
@@ -19,7 +19,4 @@ def attacks() -> None:
     for name in ATTACKS:
         kind = ATTACKS.load(name)
         table.add_row(name, kind.access, kind.knows, kind.cost, (kind.__doc__ or "").splitlines()[0])
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=400)  # rows stay whole in a pipe
-    console.print(table)
+    table_console().print(table)

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from device_runner.shown import shown
+from harness.cli import options
+
 if TYPE_CHECKING:
     from harness.inventory import DeviceFinding
 
 
 @click.command(epilog="Example: bench devices ssh://pi@raspberrypi.local adb")
-@click.argument("addresses", nargs=-1, metavar="[ADDRESS ...]")
+@click.argument("addresses", nargs=-1, type=options.Text(), metavar="[ADDRESS ...]")
 @click.option("--clean", is_flag=True, help="Remove what splitbench put on the devices named, and only that.")
 def devices(addresses: tuple[str, ...], clean: bool) -> None:
     """Show what each device is and whether heads can run on it: those named, or all that are there by themselves."""
@@ -24,9 +27,10 @@ def devices(addresses: tuple[str, ...], clean: bool) -> None:
             inventory.clean(address)
             click.echo(f"{address}: clean")
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from harness.cli.progress import table_console
 
     table = Table(box=None, header_style="bold")
     for heading in ("device", "model", "SoC", "cores", "RAM", "free", "system", "temp."):
@@ -34,13 +38,13 @@ def devices(addresses: tuple[str, ...], clean: bool) -> None:
     findings = []
     for finding in inventory.look_at(addresses):
         findings.append(finding)
-        table.add_row(*(Text(cell) for cell in _cells(finding)))
-    Console().print(table)
+        table.add_row(*(Text(shown(cell)) for cell in _cells(finding)))
+    table_console().print(table)
     for finding in findings:
         said = [str(finding.problem or "ok").removeprefix(f"{finding.address}: ")]
         said += [f"the same machine as {finding.same_as}"] if finding.same_as else []
         said += [f"being measured on by {finding.holder}"] if finding.holder else []
-        click.echo(f"{finding.address}: {'; '.join(said)}")
+        click.echo(shown(f"{finding.address}: {'; '.join(said)}"))
     if any(finding.problem for finding in findings):
         raise click.exceptions.Exit(1)
 

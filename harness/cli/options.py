@@ -27,6 +27,25 @@ class Size(click.ParamType[Any]):
         return int(found[1]), int(found[2] or found[1])
 
 
+class Text(click.ParamType[Any]):
+    """Any text but none: `--out "$UNSET"` would otherwise be the folder that one stands in.
+
+    Args:
+        kind: what is made of the text: str, or Path.
+    """
+
+    name = "text"
+
+    def __init__(self, kind: type[str] | type[Path] = str) -> None:
+        self.kind = kind
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
+        """Text -> the same, of the kind asked for."""
+        if not str(value).strip():
+            self.fail("it is empty; give it a value or leave it out", param, ctx)
+        return self.kind(str(value))
+
+
 class Duration(click.ParamType[Any]):
     """Seconds or minutes: 60s, 10m."""
 
@@ -65,7 +84,7 @@ class Counts(click.ParamType[Any]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         """Text -> numbers, in the order given."""
         words = [word.strip() for word in str(value).split(",")]
-        if not all(word.isdigit() and 1 <= int(word) <= 256 for word in words):
+        if not all(word.isdecimal() and 1 <= int(word) <= 256 for word in words):
             self.fail(f"{value!r} is no list of counts; write 1 or 1,2,4 (up to 256)", param, ctx)
         return tuple(dict.fromkeys(int(word) for word in words))
 
@@ -83,22 +102,32 @@ class NewFile(click.ParamType[Any]):
         return path
 
 
-model_argument = click.argument("model", default=DEFAULT_MODEL)
+model_argument = click.argument("model", default=DEFAULT_MODEL, type=Text())
 input_size = click.option("--input-size", type=Size(), help="Height and width in pixels; the network's own by default.")
 weights = click.option(
     "--weights",
+    type=Text(),
     default="auto",
     show_default=True,
     help="auto, pretrained, random, or a file (safetensors, or a state dict). Files are never run.",
 )
 seed = click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights, crops and order."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of random weights, crops and order.",
 )
 pictures = click.option(
-    "--pictures", default="builtin", show_default=True, help="builtin, a folder, or torchvision:DATASET:ROOT."
+    "--pictures",
+    type=Text(),
+    default="builtin",
+    show_default=True,
+    help="builtin, a folder, or torchvision:DATASET:ROOT.",
 )
 split = click.option(
     "--split",
+    type=Text(),
     default="all",
     show_default=True,
     help="all (where a deployed head can end), finest (everywhere), or numbers, ranges and module paths: 3,7-9,layer1.",

@@ -7,6 +7,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from device_runner.shown import shown
+
 _TITLES = {
     "split": "Finding split points",
     "export": "Exporting heads",
@@ -14,6 +16,12 @@ _TITLES = {
     "measure": "Measuring",
     "attack": "Attacking",
 }
+
+
+def table_console() -> Console:
+    """Where tables are printed: as wide as the terminal; in a pipe or a file so wide that no row is cut or wrapped."""
+    console = Console()
+    return console if console.is_terminal else Console(width=10_000)
 
 
 class Display:
@@ -27,7 +35,7 @@ class Display:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[last]}"),
+            TextColumn("{task.fields[last]}", style="dim", markup=False),
             console=self.console,
         )
         self._task: TaskID | None = None
@@ -64,10 +72,10 @@ class Display:
         """One step is done."""
         self._steps += 1
         if self._task is not None:
-            self._bars.update(self._task, advance=1, last=text[:50])
+            self._bars.update(self._task, advance=1, last=shown(text)[:50])
         elif self._steps % 20 == 0:
-            self.console.print(f"  {self._steps}: {text}", highlight=False)
+            self.console.print(f"  {self._steps}: {shown(text)}", highlight=False, markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Something that the user must know."""
-        self.console.print(f"! {text}", style="bold yellow", highlight=False, markup=False, soft_wrap=True)
+        self.console.print(f"! {shown(text)}", style="bold yellow", highlight=False, markup=False, soft_wrap=True)

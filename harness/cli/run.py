@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from device_runner.shown import shown
 from harness.cli import options
 
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: bench run resnet18 mobilenet_v2 --split all --precision fp32,int8")
-@click.argument("models", nargs=-1)
+@click.argument("models", nargs=-1, type=options.Text())
 @options.split
 @click.option(
     "--device",
     "devices",
+    type=options.Text(),
     multiple=True,
     default=("local",),
     show_default=True,
@@ -35,7 +37,13 @@ if TYPE_CHECKING:
 @options.precision
 @options.input_size
 @click.option("--threads", type=options.Counts(), default="1", show_default=True, help="Of the head: 1 or 1,2,4.")
-@click.option("--affinity", default="all", show_default=True, help="Cores of the head: all, big, little or a mask: f0.")
+@click.option(
+    "--affinity",
+    type=options.Text(),
+    default="all",
+    show_default=True,
+    help="Cores of the head: all, big, little or a mask: f0.",
+)
 @click.option(
     "--way-back",
     type=click.Choice(["auto", "direct", "tunnel"]),
@@ -43,14 +51,27 @@ if TYPE_CHECKING:
     show_default=True,
     help="How activations come back: straight to this machine, or through adb or ssh.",
 )
-@click.option("--link", metavar="[NAME:]RATE/RTT", help="Emulate a link on the device's side: wifi:40mbit/5ms.")
-@click.option("--cool-down", metavar="5s|50C", help="Before each cell: wait so long, or until it is so cool.")
+@click.option(
+    "--link",
+    type=options.Text(),
+    metavar="[NAME:]RATE/RTT",
+    help="Emulate a link on the device's side: wifi:40mbit/5ms.",
+)
+@click.option(
+    "--cool-down", type=options.Text(), metavar="5s|50C", help="Before each cell: wait so long, or until it is so cool."
+)
 @click.option("--warmup", type=click.IntRange(0, 10_000), default=3, show_default=True, help="Warm-ups per round.")
 @click.option(
     "--iterations", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Timed runs per round."
 )
 @click.option(
-    "--attack", "attacks", multiple=True, default=("linear",), show_default=True, help="NAME or package.module:Class."
+    "--attack",
+    "attacks",
+    type=options.Text(),
+    multiple=True,
+    default=("linear",),
+    show_default=True,
+    help="NAME or package.module:Class.",
 )
 @click.option(
     "--attack-budget",
@@ -62,7 +83,7 @@ if TYPE_CHECKING:
 @options.pictures
 @options.weights
 @options.seed
-@click.option("--out", type=click.Path(path_type=Path), help="The run's folder; by default a new one in ./runs.")
+@click.option("--out", type=options.Text(Path), help="The run's folder; by default a new one in ./runs.")
 @click.option(
     "--survey",
     "survey",
@@ -75,6 +96,8 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show the cells and what they would take; measure nothing.")
 def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: bool, **asked: object) -> None:
     """Export, time, ship and attack every chosen split of each MODEL (default: efficientnet_lite0)."""
+    if resume is not None:
+        _refuse_beside_resume(click.get_current_context())
     from harness.cli.progress import Display
 
     with Display() as display:
@@ -87,7 +110,10 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
             job = Benchmark(store.file.config, options.EXPORTED, display)
             with store.locked():
                 store.forget_failures()
-                with job.ready(unfinished(job, store)) as devices:
+                missing = unfinished(job, store)
+                if not missing and not job.unattacked(store):
+                    display.note(f"{store.file.run_id} is complete: nothing is left to measure or attack")
+                with job.ready(missing) as devices:
                     job.check_unchanged(store)
                     _carry_out(job, store, devices, display)
             return
@@ -102,23 +128,37 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
                 _carry_out(job, store, devices, display)
 
 
+def _refuse_beside_resume(context: click.Context) -> None:
+    """A run goes on as it began: what else was written would be taken by nobody."""
+    others: dict[str, str] = {}
+    for one in context.command.params:
+        name = one.name or ""
+        if name != "resume" and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            called = "MODEL" if isinstance(one, click.Argument) else one.opts[0]
+            others[name] = f"{others[name]}/{called}" if name in others else called
+    if others:
+        *most, last = sorted(others.values(), key=lambda called: (called == "MODEL", called))
+        named = f"{', '.join(most)} and {last}" if most else last
+        raise click.UsageError(f"--resume goes on with the options that the run began with; leave out {named}")
+
+
 def _carry_out(job: Benchmark, store: RunStore, devices: Sequence[ReadyDevice], display: Display) -> None:
     from analysis import Run
     from analysis.campaign import carry_out
     from harness.cli.show import show
 
-    def shown() -> None:
+    def show_now() -> None:
         display.close()
         show(Run(store))
         click.echo("  ".join(f"{name} {seconds:.1f} s" for name, seconds in job.phase_seconds.items()))
 
     def surveyed() -> None:
         if job.config.survey == "first":
-            shown()
+            show_now()
             display.note("head times marked ≈ are estimates; the heads are measured now, and Ctrl-C leaves a valid run")
 
     lost = carry_out(job, store, devices, surveyed)
-    shown()
+    show_now()
     for error in lost[:1]:  # all were noted when they happened
         raise error
 
@@ -139,18 +179,20 @@ def _name(models: tuple[str, ...]) -> str:
 
 
 def _show_estimate(job: Benchmark) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
+    from harness.cli.progress import table_console
+
+    console = table_console()
     table = Table(box=None, header_style="bold", title="Cells, and a rough estimate with nothing cached")
     for heading in ("network", "cells", "export s", "measure s", "attack s", "disk MB"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     cells = {s.model.name: len(s.points) * len(job.config.devices) for s in job.subjects}
     for name, found in job.estimates().items():
         row = (found.export_s, found.measure_s, found.attack_s, found.disk_bytes / 1e6)
-        table.add_row(name, str(cells[name.rsplit(" ", 1)[0]]), *(f"{value:.0f}" for value in row))
+        table.add_row(Text(shown(name)), str(cells[name.rsplit(" ", 1)[0]]), *(f"{value:.0f}" for value in row))
     console.print(table)
     for subject in job.subjects:
         names = ", ".join(f"{p.index} {p.name}" for p in subject.points)
-        console.print(f"{subject.model.name}: {names}", highlight=False)
+        click.echo(shown(f"{subject.model.name}: {names}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from analysis import Run
 from analysis.estimate import Accuracy
 from analysis.report import summary_tables, timers, write_report
+from device_runner.shown import shown
 
 
 def show(run: Run, *, link: str | None = None) -> None:
@@ -12,6 +13,7 @@ def show(run: Run, *, link: str | None = None) -> None:
     from rich.console import Console
 
     summary, estimates = run.summary(link=link), run.estimates()
+    run.store.compact()
     clocks = timers(run.file, run.store.rounds().values())
     written = write_report(
         run.store.folder,
@@ -29,4 +31,4 @@ def show(run: Run, *, link: str | None = None) -> None:
     accuracy = Accuracy.of(estimates)
     console.print(summary_tables(summary, notices=run.file.notices, accuracy=accuracy, timers=clocks))
     for path in (*written.charts, written.html):
-        console.print(str(path), highlight=False, soft_wrap=True)
+        console.print(shown(path), highlight=False, markup=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from device_runner.shown import shown
 from harness.cli import options
 
 
@@ -25,19 +26,20 @@ def splits(model: str, split: str, input_size: tuple[int, int] | None, as_json: 
     if as_json:
         click.echo(json.dumps([asdict(point) for point in chosen], indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(
-        box=None, header_style="bold", caption=f"{len(chosen)} of {len(network.points)} split points of {model}"
-    )
+    from harness.cli.progress import table_console
+
+    caption = Text(f"{len(chosen)} of {len(network.points)} split points of {shown(model)}")
+    table = Table(box=None, header_style="bold", caption=caption)
     for heading in ("#", "split", "op", "activation", "KB", "params before", "after", "MMACs before", "after"):
         table.add_column(heading, justify="left" if heading in ("split", "op", "activation") else "right")
     for p in chosen:
         table.add_row(
             str(p.index),
-            p.name,
-            p.op,
+            Text(shown(p.name)),
+            Text(p.op),
             "x".join(map(str, p.activation_shape)),
             f"{p.activation_bytes / 1000:.1f}",
             f"{p.head_params:,}",
@@ -45,4 +47,4 @@ def splits(model: str, split: str, input_size: tuple[int, int] | None, as_json: 
             f"{p.head_macs / 1e6:.1f}",
             f"{p.tail_macs / 1e6:.1f}",
         )
-    Console().print(table)
+    table_console().print(table)

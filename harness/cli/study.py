@@ -23,6 +23,7 @@ FOLDER = options.RUNS / "study"
 @click.option("--quick", is_flag=True, help="A look at everything in 15 minutes, without verdicts.")
 @click.option(
     "--pictures",
+    type=options.Text(),
     multiple=True,
     default=("builtin",),
     show_default=True,
@@ -30,7 +31,7 @@ FOLDER = options.RUNS / "study"
 )
 @click.option("--seeds", type=click.IntRange(1, 100), help="Seeds of each network; 5 are needed for a verdict.  [10]")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=FOLDER, show_default=True, help="Where finished cells are kept."
+    "--out", type=options.Text(Path), default=FOLDER, show_default=True, help="Where finished cells are kept."
 )
 @click.option("--document", type=options.NewFile(), help="The document; by default study.md in the folder of --out.")
 def study(quick: bool, pictures: tuple[str, ...], seeds: int | None, out: Path, document: Path | None) -> None:
@@ -80,10 +81,10 @@ def _announce(display: Display, plan: Plan, todo: Sequence[Cell], photographs: i
 
 
 def _show(verdicts: Sequence[Verdict]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from analysis.study.document import interval
+    from harness.cli.progress import table_console
 
     table = Table(box=None, header_style="bold", title="Verdicts")
     for heading in ("claim", "compared", "networks", "attack", "effect dB", "verdict"):
@@ -92,7 +93,7 @@ def _show(verdicts: Sequence[Verdict]) -> None:
         effect = one.effect
         claim = f"{one.claim.text} ({one.claim.paper.split(',')[0]})"
         table.add_row(claim, effect.contrast.name, effect.state, effect.attack, interval(effect.psnr_db), one.word)
-    Console().print(table)
+    table_console().print(table)
 
 
 def _name(cell: Cell) -> str:

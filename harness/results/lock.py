@@ -18,9 +18,15 @@ def locked(folder: Path, other: str) -> Iterator[None]:
         other: what else would be writing there, as the error says it: "another process".
 
     Raises:
-        ResultsError: it is being written already.
+        ResultsError: it is being written already, or cannot be written.
     """
-    with (folder / "lock").open("w") as stream:
+    try:
+        lock = (folder / "lock").open("w")
+    except OSError as exc:
+        raise ResultsError(
+            f"{folder} cannot be written: {exc.strerror}", remedy="make it writable, or copy it"
+        ) from exc
+    with lock as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:

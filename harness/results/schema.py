@@ -110,6 +110,12 @@ class RunFile(BaseModel):
     devices: tuple[DeviceEntry, ...]
     cells: tuple[Cell, ...]
 
+    @model_validator(mode="after")
+    def _every_picture_has_a_source(self) -> Self:
+        if len(self.held_out) != len(self.held_out_sources):
+            raise ValueError("its held-out pictures and their sources differ in number")
+        return self
+
 
 class RoundRecord(BaseModel):
     """One finished (cell, round), kept before the next begins.
@@ -199,6 +205,13 @@ class LeakageRecord(BaseModel):
     converged: bool | None = None
     chosen: str | None = None
     progress: tuple[tuple[float, float], ...] = ()
+
+    @model_validator(mode="after")
+    def _figures_are_of_the_same_pictures(self) -> Self:
+        lengths = {len(self.ssim), len(self.floor_psnr_db), len(self.oracle_psnr_db), len(self.agreement)}
+        if lengths != {len(self.psnr_db)} or len(self.residual) not in (0, len(self.psnr_db)):
+            raise ValueError("its figures are of different numbers of pictures")
+        return self
 
 
 class Column(NamedTuple):

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +25,8 @@ from pydantic import BaseModel, ValidationError
 
 from device_runner import files
 from device_runner.files import safe_name
+from device_runner.runner import Shipment
+from device_runner.survey import SurveyShipment
 from harness.errors import ResultsError
 from harness.profile import profiled_times
 from harness.results.lock import locked
@@ -34,7 +37,6 @@ from harness.results.schema import (
     SAMPLES,
     SCHEMA_VERSION,
     Cell,
-    Column,
     LeakageRecord,
     RoundRecord,
     RunFile,
@@ -43,6 +45,7 @@ from harness.results.schema import (
 )
 
 Record = TypeVar("Record", bound=BaseModel)
+_TABLES = {"samples": SAMPLES, "rounds": ROUNDS, "leakage": LEAKAGE}
 
 
 class _Written(BaseModel):
@@ -74,7 +77,7 @@ class RunStore:
     @staticmethod
     def create(folder: Path, file: RunFile) -> RunStore:
         """A new run's folder; it appears with all that was planned."""
-        if (folder / "run.json").exists():
+        if os.path.exists(folder / "run.json"):  # noqa: PTH110 - Path.exists raises where a name is too long
             raise ResultsError(
                 f"{folder} holds a run already", remedy="name another folder, or finish it with --resume"
             )
@@ -96,19 +99,48 @@ class RunStore:
             yield
 
     def rounds(self) -> dict[tuple[str, int], RoundRecord]:
-        """Every finished (cell, round)."""
-        records = (_read(path, RoundRecord) for path in sorted((self.folder / "journal/rounds").glob("*.json")))
-        return {(record.cell, record.round): record for record in records}
+        """Every finished (cell, round).
+
+        Raises:
+            ResultsError: by this, `surveys` and `leakage`: a file of the journal is damaged, or not of this run.
+        """
+        return {
+            (one.cell, one.round): one
+            for path in sorted((self.folder / "journal/rounds").glob("*.json"))
+            for one in [_read(path, RoundRecord)]
+            if self._fits(path, f"{one.cell}-{one.round}", one.report.shipments if one.report else ())
+        }
 
     def surveys(self) -> dict[tuple[str, int], SurveyRecord]:
         """Every finished (survey, round); none in a run that began without."""
-        records = (_read(path, SurveyRecord) for path in sorted((self.folder / "journal/surveys").glob("*.json")))
-        return {(record.survey, record.round): record for record in records}
+        return {
+            (one.survey, one.round): one
+            for path in sorted((self.folder / "journal/surveys").glob("*.json"))
+            for one in [_read(path, SurveyRecord)]
+            if self._fits(
+                path,
+                f"{one.survey}-{one.round}",
+                [shipment for output in (one.report.outputs if one.report else ()) for shipment in output.shipments],
+            )
+        }
 
     def leakage(self) -> dict[tuple[str, str], LeakageRecord]:
         """Every finished (cell, attack)."""
-        records = (_read(path, LeakageRecord) for path in sorted((self.folder / "journal/leakage").glob("*.json")))
-        return {(record.cell, record.attack): record for record in records}
+        return {
+            (one.cell, one.attack): one
+            for path in sorted((self.folder / "journal/leakage").glob("*.json"))
+            for one in [_read(path, LeakageRecord)]
+            if self._fits(path, f"{one.cell}-{safe_name(one.attack)}", judged=len(one.psnr_db))
+        }
+
+    def _fits(
+        self, path: Path, name: str, shipments: Iterable[Shipment | SurveyShipment] = (), *, judged: int = 0
+    ) -> Literal[True]:
+        """Raises ResultsError where a record is not what its file's name says, or not of this run's pictures."""
+        pictures = range(len(self.file.held_out))
+        if path.stem != name or judged not in (0, len(pictures)) or any(s.picture not in pictures for s in shipments):
+            raise ResultsError(f"{path} does not belong to this run", remedy="delete that file, then --resume")
+        return True
 
     def keep_round(self, record: RoundRecord) -> None:
         """Write one finished (cell, round), before the next begins."""
@@ -169,23 +201,31 @@ class RunStore:
 
     def compact(self) -> None:
         """The journal as three Parquet tables."""
-        rounds, leakage = self.rounds(), self.leakage()
-        names, sources = self.file.held_out, self.file.held_out_sources
-        samples = [row for record in rounds.values() for row in _sample_rows(record, names)]
-        samples += [row for survey in self.surveys().values() for row in _survey_rows(survey, names)]
-        self._write("samples", SAMPLES, samples)
-        self._write("rounds", ROUNDS, [_round_row(record) for record in rounds.values()])
-        self._write("leakage", LEAKAGE, [row for r in leakage.values() for row in leakage_rows(r, names, sources)])
-
-    def _write(self, name: str, columns: tuple[Column, ...], rows: list[dict[str, object]]) -> None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(columns)), sink, compression="zstd")
-        write_whole(self.folder / f"{name}.parquet", sink.getvalue().to_pybytes())
+        for name in _TABLES:
+            sink = pa.BufferOutputStream()
+            pq.write_table(self.table(name), sink, compression="zstd")
+            write_whole(self.folder / f"{name}.parquet", sink.getvalue().to_pybytes())
 
     def table(self, name: str) -> pa.Table:
-        """One of "samples", "rounds", "leakage", from the journal as it stands."""
-        self.compact()
-        return pq.read_table(self.folder / f"{name}.parquet")
+        """One of "samples", "rounds", "leakage", from the journal as it stands; nothing is written."""
+        try:
+            return pa.Table.from_pylist(list(self._rows(name)), schema=arrow_schema(_TABLES[name]))
+        except OverflowError as exc:
+            what = f"the journal of {self.folder} has a number that no table can hold"
+            raise ResultsError(what, remedy="delete the file that was edited, then --resume") from exc
+
+    def _rows(self, name: str) -> Iterator[dict[str, object]]:
+        names, sources = self.file.held_out, self.file.held_out_sources
+        if name == "leakage":
+            for judged in self.leakage().values():
+                yield from leakage_rows(judged, names, sources)
+        elif name == "rounds":
+            yield from map(_round_row, self.rounds().values())
+        else:
+            for record in self.rounds().values():
+                yield from _sample_rows(record, names)
+            for survey in self.surveys().values():
+                yield from _survey_rows(survey, names)
 
 
 def find_run(name: str | Path | None, runs: Path) -> Path:
@@ -200,7 +240,7 @@ def find_run(name: str | Path | None, runs: Path) -> Path:
             raise ResultsError(f"no run in {runs}", remedy="make one: bench run --split all")
         return max(known, key=lambda path: (path / "run.json").stat().st_mtime)
     for folder in (Path(name), runs / str(name)):
-        if (folder / "run.json").is_file():
+        if os.path.isfile(folder / "run.json"):  # noqa: PTH113 - Path.is_file raises where a name is too long
             return folder
     from device_runner.registry import suggest
 
@@ -235,11 +275,19 @@ def _read(path: Path, kind: type[Record], update: Callable[[dict[str, Any]], dic
         )
     except FileNotFoundError as exc:
         raise ResultsError(f"{path} is missing", remedy="name the folder of a run") from exc
+    except OSError as exc:
+        raise ResultsError(f"{path} cannot be read: {exc.strerror}", remedy="make it a readable file") from exc
     except ValidationError as exc:
         first = exc.errors()[0]
-        raise ResultsError(f"{path} is damaged at {first['loc']}: {first['msg']}", remedy="delete that file") from exc
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise ResultsError(f"{path} is damaged: {exc}", remedy="delete that file") from exc
+        where = ".".join(map(str, first["loc"])) or "its whole"
+        raise ResultsError(f"{path} is damaged at {where}: {first['msg']}", remedy=_mend(path)) from exc
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise ResultsError(f"{path} is damaged: {exc}", remedy=_mend(path)) from exc
+
+
+def _mend(path: Path) -> str:
+    """Without run.json there is no run; a file of the journal is measured again."""
+    return "put back a copy of it" if path.name == "run.json" else "delete that file, then --resume"
 
 
 def _sample_rows(record: RoundRecord, names: tuple[str, ...]) -> Iterator[dict[str, object]]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save
 from torch import fx, nn
 
-from analysis.leakage import FEWEST_PICTURES, collect_pairs, write_pictures
+from analysis.leakage import FEWEST_PICTURES, Target, attack_network, collect_pairs, write_pictures
 from harness.errors import ResultsError
 from harness.models import Model, PictureModel
 from harness.pictures import Pictures, load_pictures
+from harness.results.schema import Cell, RunConfig, RunFile
+from harness.results.store import RunStore
 from harness.splits import Cut, CuttableGraph, Network, SplitPoint
+from tests.parts.attacks import Raising
 
 SIZE = (32, 32)
 
@@ -83,3 +89,90 @@ def test_pictures_that_cannot_be_written_are_an_error_with_a_remedy(tmp_path: Pa
     (tmp_path / "file").touch()
     with pytest.raises(ResultsError, match=r"cannot write to .*; free disk space"):
         write_pictures(tmp_path / "file" / "linear", torch.zeros(1, 3, 12, 16), ["a"])
+
+
+USERS = "tests.parts.attacks"
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, network: Network, pictures: Pictures) -> Callable[..., tuple[RunStore, list[Target]]]:
+    """A run of these attacks whose one cell has shipped what its head makes of the held-out pictures."""
+
+    def ship(*attacks: str) -> tuple[RunStore, list[Target]]:
+        point = network.points[3]
+        cell = Cell.model_validate(
+            dict.fromkeys(("model", "weights", "weights_sha256", "split", "op", "device", "affinity", "link"), "")
+            | {"hash": "c0", "trained": False, "input_size": SIZE, "split_index": point.index, "backend": "xnnpack"}
+            | {"activation_shape": point.activation_shape, "precision": "fp32", "codec": "fp32", "threads": 1}
+            | {"head_params": 0, "head_macs": 0, "activation_bytes": point.activation_bytes}
+        )
+        config = RunConfig(
+            models=("small",),
+            split="all",
+            devices=("local",),
+            precisions=("fp32",),
+            input_size=SIZE,
+            attacks=attacks,
+            pictures="builtin",
+            weights="random",
+            seed=0,
+        )
+        file = RunFile(
+            run_id="run",
+            created="",
+            config=config,
+            environment={},
+            pictures="",
+            pictures_sha256="",
+            held_out=pictures.held_out.names,
+            held_out_sources=pictures.held_out.sources,
+            notices=(),
+            devices=(),
+            cells=(cell,),
+        )
+        store = RunStore.create(tmp_path / f"run-{len(list(tmp_path.iterdir()))}", file)
+        for index, picture in enumerate(pictures.held_out.as_float()):
+            store.keep_activation("c0", index, save({"activation": network.head(point)(picture[None]).contiguous()}))
+        return store, [Target(cell, point, network.cut(point))]
+
+    return ship
+
+
+def test_attacks_that_fail_are_rows_and_change_nothing_of_the_others(
+    shipped: Callable[..., tuple[RunStore, list[Target]]], network: Network, pictures: Pictures
+) -> None:
+    bad = ("Poisonous", "Exits", "Uncountable", "Undecided", "Bytes")
+    store, targets = shipped(*(f"{USERS}:{one}" for one in bad), "linear", f"{USERS}:Mean")
+    found = {
+        r.attack.partition(":")[2] or r.attack: r
+        for r in attack_network(store, network, lambda: network, targets, pictures)
+    }
+    assert {name: record.status for name, record in found.items()} == {
+        "Poisonous": "ok",
+        "Exits": "failed",
+        "Uncountable": "failed",
+        "Undecided": "failed",
+        "Bytes": "failed",
+        "linear": "ok",
+        "Mean": "ok",
+    }
+    assert re.fullmatch(r"SystemExit: .*no licence \(attacks\.py:\d+\)", found["Exits"].reason)
+    assert "pictures are on [0, 1]" in found["Bytes"].reason
+    assert RunStore(store.folder).leakage() == {(r.cell, r.attack): r for r in found.values()}
+    alone, targets = shipped("linear", f"{USERS}:Mean")
+    for record in attack_network(alone, network, lambda: network, targets, pictures):
+        same = found[record.attack.partition(":")[2] or record.attack]
+        assert same.model_copy(update={"train_seconds": record.train_seconds}) == record
+
+
+def test_ctrl_c_within_an_attack_ends_the_run_and_keeps_what_was_finished(
+    shipped: Callable[..., tuple[RunStore, list[Target]]],
+    network: Network,
+    pictures: Pictures,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Raising, "error", KeyboardInterrupt(), raising=False)
+    store, targets = shipped(f"{USERS}:Mean", f"{USERS}:Raising")
+    with pytest.raises(KeyboardInterrupt):
+        list(attack_network(store, network, lambda: network, targets, pictures))
+    assert set(RunStore(store.folder).leakage()) == {("c0", f"{USERS}:Mean")}

@@ -72,6 +72,11 @@ def test_it_gives_pictures_of_the_right_size_and_range(fitted: Attack) -> None:
     assert 0 <= rebuilt.min() <= rebuilt.max() <= 1
 
 
+def test_its_answers_to_what_it_never_saw_are_on_the_range_already(fitted: Attack) -> None:
+    answers = fitted.unclipped(pairs(5, seed=1).activations * 3)
+    assert 0 <= answers.min() <= answers.max() <= 1
+
+
 def test_it_rebuilds_pictures_that_a_head_with_an_inverse_shipped(attack: Attack) -> None:
     own, unseen = pairs(), pairs(8, seed=1)
     attack.fit(own, head=mixing_head, budget_s=SHORT_BUDGET_S)

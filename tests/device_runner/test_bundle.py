@@ -122,12 +122,6 @@ def test_what_a_killed_build_left_is_cleared_and_half_a_bundle_replaced(
     assert {entry.name for entry in tmp_path.iterdir()} == {bundle.sha256, f"{bundle.sha256}.lock"}
 
 
-def test_a_cache_that_cannot_be_written_is_a_build_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(BuildError, match="SPLITBENCH_CACHE_DIR"):
-        build_bundle(cache=tmp_path / "file" / "bundles")
-
-
 def test_an_unknown_target_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="host"):
         build_bundle("hots")

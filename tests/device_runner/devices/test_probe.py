@@ -71,6 +71,9 @@ def test_cores_are_counted(possible: str, cores: int) -> None:
         ("zone=mystery 39000", 39.0),
         ("zone=cpu-thermal -273000\nzone=other 30000", 30.0),  # an unused zone
         ("zone=cpu-thermal ", None),
+        ("zone=cpu-thermal 0", None),  # a sensor that nobody reads
+        ("zone=cpu-thermal 0\nzone=other 30000", 30.0),
+        ("zone=cpu-thermal nan\nzone=soc -0", None),
         ("", None),
     ],
 )

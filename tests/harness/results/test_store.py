@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from device_runner.runner import Output, RunnerReport, Shipment, Verification
 from device_runner.survey import SurveyShipment
 from harness.errors import ResultsError
+from harness.results.lock import locked
 from harness.results.schema import (
     LEAKAGE,
     ROUNDS,
@@ -253,3 +255,82 @@ def test_a_folder_that_cannot_be_made_is_one_line(store: RunStore) -> None:
     (store.folder / "activations").touch()
     with pytest.raises(ResultsError, match=r"cannot write .*; free disk space"):
         store.keep_activation("c0ffee", 0, b"payload")
+
+
+def test_reading_a_run_writes_nothing(store: RunStore) -> None:
+    store.keep_leakage(LEAKED)
+    before = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
+    assert RunStore(store.folder).table("leakage").num_rows == 2
+    assert {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"7", b'"x"', b"{}", b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize("place", ["rounds/c0-0", "surveys/s0-0", "leakage/c0-linear"])
+def test_a_damaged_file_of_the_journal_is_named_and_without_it_the_rest_is_read(
+    store: RunStore, place: str, content: bytes
+) -> None:
+    store.keep_round(RoundRecord(cell="c0", round=1, status="ok", report=REPORT))
+    path = store.folder / "journal" / f"{place}.json"
+    path.write_bytes(content)
+    with pytest.raises(ResultsError, match=re.escape(f"{path} is damaged")) as told:
+        [store.rounds(), store.surveys(), store.leakage()]
+    assert "\n" not in str(told.value)
+    assert "delete that file, then --resume" in told.value.remedy
+    path.unlink()
+    assert set(store.rounds()) == {("c0", 1)}
+
+
+def test_records_of_other_pictures_or_under_another_name_are_refused(store: RunStore) -> None:
+    shipment = REPORT.shipments[0].model_copy(update={"picture": 2})
+    foreign = REPORT.model_copy(update={"shipments": [shipment]})
+    store.keep_round(RoundRecord(cell="c0", round=0, status="ok", report=foreign))
+    with pytest.raises(ResultsError, match=r"c0-0\.json does not belong to this run; delete that file"):
+        store.rounds()
+    one = {"psnr_db": (1.0,), "ssim": (1.0,), "floor_psnr_db": (1.0,), "oracle_psnr_db": (1.0,), "agreement": (True,)}
+    store.keep_leakage(LEAKED.model_copy(update=one))
+    with pytest.raises(ResultsError, match="does not belong to this run"):
+        store.leakage()
+    store.keep_leakage(LEAKED)
+    (store.folder / "journal/leakage/c0-linear.json").rename(store.folder / "journal/leakage/c1-linear.json")
+    with pytest.raises(ResultsError, match="does not belong to this run"):
+        store.leakage()
+
+
+def test_figures_of_different_numbers_of_pictures_are_damage(store: RunStore) -> None:
+    store.keep_leakage(LEAKED.model_copy(update={"ssim": (0.5,)}))
+    with pytest.raises(ResultsError, match="figures are of different numbers of pictures"):
+        store.leakage()
+    written = json.loads((store.folder / "run.json").read_text())
+    (store.folder / "run.json").write_text(json.dumps(written | {"held_out": ["000-cat"]}))
+    with pytest.raises(ResultsError, match="sources differ in number; put back a copy of it"):
+        RunStore(store.folder)
+
+
+def test_a_folder_that_cannot_be_written_is_not_called_full() -> None:
+    with pytest.raises(ResultsError, match="make its folder writable"):
+        write_whole(Path("/proc/nothing/x.json"), b"")
+    with (
+        pytest.raises(ResultsError, match=r"/proc cannot be written: .*; make it writable, or copy it"),
+        locked(Path("/proc"), "another process"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["run", "run/run.json", "nowhere", "dangling", "", "x" * 5000, "a\0b"])
+def test_what_is_no_folder_of_a_run_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").write_text("a file")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ResultsError, match="no run"):
+        find_run(tmp_path / name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "file", "file/run"])
+def test_a_folder_that_cannot_be_made_names_the_option(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultsError, match=r"cannot write to .*; name another folder with --out"):
+        RunStore.create(tmp_path / name, FILE)
+
+
+def test_a_link_to_a_run_is_the_run(store: RunStore, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(store.folder)
+    assert RunStore(find_run("link", tmp_path)).file == FILE
