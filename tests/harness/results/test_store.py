@@ -307,7 +307,7 @@ def test_figures_of_different_numbers_of_pictures_are_damage(store: RunStore) ->
 
 
 def test_a_folder_that_cannot_be_written_is_not_called_full() -> None:
-    with pytest.raises(ResultsError, match="make its folder writable"):
+    with pytest.raises(ResultsError, match="can be written"):
         write_whole(Path("/proc/nothing/x.json"), b"")
     with (
         pytest.raises(ResultsError, match=r"/proc cannot be written: .*; make it writable, or copy it"),
