@@ -96,20 +96,19 @@ def decode(path: Path, smallest_side: int | None = None) -> np.ndarray:
         UnusableError: the file is no picture, or cannot be used.
     """
     try:
-        with warnings.catch_warnings():
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnusableError(Kind.NO_FILE)
+        stream = path.open("rb")
+    except OSError as exc:
+        raise UnusableError(Kind.UNREADABLE, exc.strerror or "") from exc
+    try:
+        with stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise UnusableError(Kind.NO_FILE)
-            with path.open("rb") as stream:
-                return _decode(stream, path.suffix.lower(), smallest_side)
+            return _decode(stream, path.suffix.lower(), smallest_side)
     except UnusableError:
         raise
     except (MemoryError, Image.DecompressionBombError) as exc:
         raise UnusableError(Kind.TOO_LARGE) from exc
-    except OSError as exc:
-        if exc.errno is not None and not isinstance(exc, UnidentifiedImageError):
-            raise UnusableError(Kind.UNREADABLE, exc.strerror or "") from exc
-        raise UnusableError(Kind.DAMAGED, first_line(exc)) from exc
     except Exception as exc:  # Pillow documents no base of what its readers raise: nearly every class was seen
         raise UnusableError(Kind.DAMAGED, first_line(exc)) from exc
 
@@ -137,9 +136,11 @@ def check_sides(width: int, height: int) -> None:
 
 
 def first_line(exc: BaseException) -> str:
-    """What an exception says, in one line that may be printed."""
-    line = (str(exc).splitlines() or [""])[0] or type(exc).__name__
-    return line[:200].encode("unicode_escape").decode()
+    """What an exception says, in one line that may be printed; its class where that is no usual one for files."""
+    line = (str(exc).splitlines() or [""])[0][:200].encode("unicode_escape").decode()
+    if line and isinstance(exc, OSError | SyntaxError | ValueError):
+        return line
+    return f"{type(exc).__name__}: {line}" if line else type(exc).__name__
 
 
 def _decode(stream: BinaryIO, suffix: str, smallest_side: int | None) -> np.ndarray:

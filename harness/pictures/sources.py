@@ -161,22 +161,23 @@ def films(paths: Sequence[Path], taken: Sequence[tuple[Path, Photograph]]) -> li
     are compared with the files that follow them: where all, or all but one, show what the next one shows, it is a film.
     """
     known = dict(taken)
-    films_: list[list[str]] = []
-    for one in series(paths):
-        inside = [path for path in one if path in known]
-        if len(inside) < 2 or len(inside) == len(one):
-            continue
+    probes: list[tuple[int, Photograph, Path]] = []
+    sparse = [one for one in series(paths) if 1 < sum(path in known for path in one) < len(one)]
+    for number, one in enumerate(sparse):
         places = [place for place, path in enumerate(one[:-1]) if path in known]
-        chosen = [places[index] for index in np.linspace(0, len(places) - 1, min(PROBES, len(places))).astype(int)]
-        with closing(read_files([one[place + 1] for place in chosen], PROBE_DETAIL)) as following:
-            followed = [
-                neighbours([known[one[place]], Photograph("next", pixels)])[0, 1]
-                for place, (_, pixels) in zip(chosen, following, strict=True)
-                if not isinstance(pixels, UnusableError)
-            ]
-        if len(followed) > 1 and sum(followed) >= len(followed) - 1:
-            films_.append([known[path].source for path in inside])
-    return films_
+        for index in np.linspace(0, len(places) - 1, min(PROBES, len(places))).astype(int):
+            probes.append((number, known[one[places[index]]], one[places[index] + 1]))
+    followed: dict[int, list[bool]] = {}
+    with closing(read_files([path for _, _, path in probes], PROBE_DETAIL)) as following:
+        for (number, photograph, _), (_, pixels) in zip(probes, following, strict=True):
+            if not isinstance(pixels, UnusableError):
+                alike = bool(neighbours([photograph, Photograph("the next", pixels)])[0, 1])
+                followed.setdefault(number, []).append(alike)
+    return [
+        [known[path].source for path in sparse[number] if path in known]
+        for number, alike in followed.items()
+        if len(alike) > 1 and sum(alike) >= len(alike) - 1
+    ]
 
 
 def dataset(name: str, root: Path, size: tuple[int, int], seed: int, held_out_count: int) -> Collection:
