@@ -16,7 +16,11 @@ _SENTENCES = {
     Kind.HEIC: ("HEIC file", "HEIC files", "convert them (heif-convert IN.HEIC OUT.jpg) or export them as JPEG"),
     Kind.POSTSCRIPT: ("PostScript file", "PostScript files", "a program is never run; convert them to PNG"),
     Kind.DAMAGED: ("damaged picture", "damaged pictures", "replace or remove them"),
-    Kind.UNREADABLE: ("unreadable file or folder", "unreadable files or folders", "give yourself permission to read"),
+    Kind.UNREADABLE: (
+        "unreadable file or folder",
+        "unreadable files or folders",
+        "see to their permissions, and where links lead",
+    ),
     Kind.TOO_SLOW: ("picture that takes too long", "pictures that take too long", "save them again"),
     Kind.TOO_LARGE: (
         "picture too large",

@@ -165,8 +165,8 @@ def films(paths: Sequence[Path], taken: Sequence[tuple[Path, Photograph]]) -> li
     sparse = [one for one in series(paths) if 1 < sum(path in known for path in one) < len(one)]
     for number, one in enumerate(sparse):
         places = [place for place, path in enumerate(one[:-1]) if path in known]
-        for index in np.linspace(0, len(places) - 1, min(PROBES, len(places))).astype(int):
-            probes.append((number, known[one[places[index]]], one[places[index] + 1]))
+        chosen = np.linspace(0, len(places) - 1, min(PROBES, len(places))).astype(int)
+        probes += [(number, known[one[places[index]]], one[places[index] + 1]) for index in chosen]
     followed: dict[int, list[bool]] = {}
     with closing(read_files([path for _, _, path in probes], PROBE_DETAIL)) as following:
         for (number, photograph, _), (_, pixels) in zip(probes, following, strict=True):
@@ -251,7 +251,7 @@ def _told(note: Note, title: str, count: int) -> Callable[[int], None]:
 
     def told(opened: int) -> None:
         nonlocal due
-        if time.monotonic() - began >= due:
+        if opened < count and time.monotonic() - began >= due:
             due *= 2
             note(f"{title}: {opened} of {count} files opened so far")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -58,7 +59,7 @@ class Outcome:
         opened: how many gave pixels of the promised form, by format.
         left_out: how many did not, by kind and first word of the reader's own reason.
         wrong: anything else; must stay empty.
-        slowest: seconds that one batch of files took at most, with its number.
+        slowest: the most seconds until the next file was there, and that file.
     """
 
     opened: Counter[str] = field(default_factory=Counter)
@@ -69,7 +70,7 @@ class Outcome:
     def add(self, name: str, result: np.ndarray | UnusableError) -> None:
         """Count one file."""
         if isinstance(result, UnusableError):
-            self.left_out[result.kind, result.detail[:40] if result.kind is Kind.TOO_SLOW else _words(result)] += 1
+            self.left_out[result.kind, _words(result)] += 1
             if "\n" in result.detail or not result.detail.isprintable():
                 self.wrong.append(f"{name}: {result.detail!r}")
         elif result.dtype == np.uint8 and result.ndim == 3 and result.shape[2] == 3 and min(result.shape[:2]) >= 8:
@@ -201,18 +202,21 @@ def main() -> None:
     asked = parser.parse_args()
     began = time.perf_counter()
     outcome = read_damaged(asked.count, asked.seed)
-    print(f"{asked.count} files in {time.perf_counter() - began:.0f} s; opened {outcome.opened.total()}:")
-    for name, number in outcome.opened.most_common():
-        print(f"  {number:6} {name}")
-    print(f"left out {outcome.left_out.total()}:")
-    for (kind, words), number in outcome.left_out.most_common(60):
-        print(f"  {number:6} {kind}: {words}")
     kinds = Counter[Kind]()
     for (kind, _), number in outcome.left_out.items():
         kinds[kind] += number
-    print("by kind:", ", ".join(f"{number} {kind}" for kind, number in kinds.most_common()))
-    print(f"longest wait {outcome.slowest[0]:.2f} s, for {outcome.slowest[1]}")
-    print(f"wrong {len(outcome.wrong)}", *outcome.wrong[:20], sep="\n  ")
+    lines = [
+        f"{asked.count} files in {time.perf_counter() - began:.0f} s; opened {outcome.opened.total()}:",
+        *(f"  {number:6} {name}" for name, number in outcome.opened.most_common()),
+        f"left out {outcome.left_out.total()}:",
+        *(f"  {number:6} {kind}" for kind, number in kinds.most_common()),
+        "most frequent reasons:",
+        *(f"  {number:6} {kind}: {words}" for (kind, words), number in outcome.left_out.most_common(60)),
+        f"longest wait {outcome.slowest[0]:.2f} s, for {outcome.slowest[1]}",
+        f"wrong: {len(outcome.wrong)}",
+        *outcome.wrong[:20],
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
     raise SystemExit(bool(outcome.wrong))
 
 
