@@ -88,15 +88,20 @@ def neighbours(photographs: Sequence[Photograph]) -> np.ndarray:
     picture and a mirror make no difference.
     """
     thumbnails = np.stack([_structure(photograph.pixels) for photograph in photographs])
-    inner = slice(_SHIFT, _SIDE - _SHIFT)
-    middles = _unit(thumbnails[:, inner, inner])
-    best = np.full((len(photographs),) * 2, -1.0, np.float32)
-    for view in (thumbnails, thumbnails[:, :, ::-1]):
-        for top in range(2 * _SHIFT + 1):
-            for left in range(2 * _SHIFT + 1):
-                window = view[:, top : top + _SIDE - 2 * _SHIFT, left : left + _SIDE - 2 * _SHIFT]
-                np.maximum(best, middles @ _unit(window).T, out=best)
-    near: np.ndarray = np.maximum(best, best.T) >= _NEIGHBOURS
+    count, side = len(photographs), _SIDE - 2 * _SHIFT
+    middles = thumbnails[:, _SHIFT : _SHIFT + side, _SHIFT : _SHIFT + side]
+    middles = np.concatenate([middles, middles[:, :, ::-1]])
+    middles = (middles - middles.mean(axis=(1, 2), keepdims=True)).reshape(2 * count, -1)
+    lengths = _lengths(thumbnails, side)
+    of_middles = np.tile(lengths[:, _SHIFT, _SHIFT], 2)[:, np.newaxis]
+    best = np.zeros((2 * count, count), np.float32)
+    for top in range(_SHIFT, 2 * _SHIFT + 1):  # the shifts upwards are those of the other photograph downwards
+        for left in range(2 * _SHIFT + 1):
+            windows = thumbnails[:, top : top + side, left : left + side].reshape(count, -1)
+            # The middles' mean colour is 0, so that of the windows makes no difference to the product.
+            np.maximum(best, middles @ windows.T / (of_middles * lengths[:, top, left]), out=best)
+    upright = np.maximum(best[:count], best[count:])
+    near: np.ndarray = np.maximum(upright, upright.T) >= _NEIGHBOURS
     return near
 
 
@@ -145,9 +150,16 @@ def _structure(pixels: np.ndarray) -> np.ndarray:
     return structure
 
 
-def _unit(windows: np.ndarray) -> np.ndarray:
-    """N x H x W x 3 -> N x HW3, each without its mean colour and of length 1, or 0 where there is nothing to see."""
-    flat = (windows - windows.mean(axis=(1, 2), keepdims=True)).reshape(len(windows), -1)
-    length = np.linalg.norm(flat, axis=1, keepdims=True)
-    seen: np.ndarray = np.where(length > _LEAST_CONTRAST * np.sqrt(flat.shape[1]), flat / np.maximum(length, 1e-9), 0)
-    return seen
+def _lengths(thumbnails: np.ndarray, side: int) -> np.ndarray:
+    """Of N x S x S x 3: the norm of each window of this side around its mean colour; infinite where it is flat."""
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        table = np.pad(values.cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0), (0, 0)))
+        table = table[:, side:] - table[:, :-side]
+        difference: np.ndarray = table[:, :, side:] - table[:, :, :-side]
+        return difference
+
+    exact = thumbnails.astype(np.float64)
+    power = (sums(exact**2) - sums(exact) ** 2 / side**2).sum(axis=3)
+    flat = power <= (_LEAST_CONTRAST * side) ** 2 * 3
+    return np.where(flat, np.inf, np.sqrt(np.where(flat, 1, power))).astype(np.float32)

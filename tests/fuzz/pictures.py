@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,7 +24,7 @@ from harness.pictures.decode import Kind, UnusableError
 from harness.pictures.readers import read_files
 
 # As (Pillow's format, mode, suffix, options): what is opened, and what only looks like it.
-FORMATS = {
+FORMATS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     "avif": ("AVIF", "RGB", ".avif", {"speed": 10}),
     "bmp": ("BMP", "RGB", ".bmp", {}),
     "dds": ("DDS", "RGB", ".dds", {}),
@@ -31,12 +32,12 @@ FORMATS = {
     "eps": ("EPS", "RGB", ".eps", {}),
     "gif": ("GIF", "P", ".gif", {}),
     "ico": ("ICO", "RGBA", ".ico", {}),
-    "im": ("IM", "RGB", ".im", {}),
     "jpeg": ("JPEG", "RGB", ".jpg", {"quality": 80}),
     "jpeg2000": ("JPEG2000", "RGB", ".jp2", {}),
     "jpeg-cmyk": ("JPEG", "CMYK", ".jpeg", {"progressive": True}),
     "mpo": ("MPO", "RGB", ".mpo", {"save_all": True}),
     "pcx": ("PCX", "L", ".pcx", {}),
+    "pdf": ("PDF", "RGB", ".pdf", {}),
     "png": ("PNG", "RGBA", ".png", {}),
     "png-16": ("PNG", "I;16", ".png", {}),
     "ppm": ("PPM", "RGB", ".ppm", {}),
@@ -44,8 +45,10 @@ FORMATS = {
     "sgi": ("SGI", "RGB", ".sgi", {}),
     "tga": ("TGA", "RGB", ".tga", {"compression": "tga_rle"}),
     "tiff": ("TIFF", "RGB", ".tif", {}),
+    "tiff-jpeg": ("TIFF", "RGB", ".tif", {"compression": "jpeg"}),
     "tiff-lzw": ("TIFF", "L", ".tiff", {"compression": "tiff_lzw"}),
     "webp": ("WEBP", "RGB", ".webp", {}),
+    "xbm": ("XBM", "1", ".xbm", {}),
 }
 _BATCH = 2000
 _DETAIL = 64
