@@ -28,7 +28,7 @@ from harness.errors import ExportError, ResultsError
 from harness.export import ExportSettings, Made, Wanted, export, head_hash
 from harness.memory import keep_freed_memory
 from harness.models import load_model
-from harness.pictures import Pictures, load_pictures
+from harness.pictures import Pictures, load_pictures, summary
 from harness.plan import Estimate, Settings, estimate, plan_cell
 from harness.prepare import ReadyDevice, prepared
 from harness.results.schema import Cell, DeviceEntry, RunConfig, RunFile
@@ -101,14 +101,17 @@ class Benchmark:
         subject = Subject(network, network.select(config.split), self._pictures(model.input_size))
         if not model.trained:
             self.watcher.note(RANDOM_NOTICE.format(name))
-        for reason in subject.pictures.left_out:
-            self.watcher.note(f"left out: {reason}")
         self.watcher.step(f"{name}: {len(network.points)} split points, {len(subject.points)} chosen, {model.weights}")
         return subject
 
     def _pictures(self, size: tuple[int, int]) -> Pictures:
         if size not in self._pictures_by_size:
-            self._pictures_by_size[size] = load_pictures(self.config.pictures, size=size, seed=self.config.seed)
+            pictures = load_pictures(self.config.pictures, size=size, seed=self.config.seed, note=self.watcher.note)
+            check_sources(self.config.attacks, pictures)
+            if not self._pictures_by_size:  # at other sizes the files are the same
+                for line in summary(pictures.left_out):
+                    self.watcher.note(f"left out: {line}")
+            self._pictures_by_size[size] = pictures
         return self._pictures_by_size[size]
 
     def estimates(self) -> dict[str, Estimate]:
@@ -216,6 +219,9 @@ class Benchmark:
         )
         store = RunStore.create(folder, file)
         write_pictures(folder / "pictures" / "held_out", held_out.as_float(), held_out.names)
+        if subject.pictures.left_out:
+            lines = "".join(f"{one}\n" for one in sorted(subject.pictures.left_out, key=str))
+            (folder / "pictures" / "left_out.txt").write_bytes(lines.encode())
         return store
 
     def check_unchanged(self, store: RunStore) -> None:
@@ -294,6 +300,23 @@ def check_config(config: RunConfig) -> None:
         LinkShape.parse(config.link)
     if config.cool_down is not None:
         CoolDown.parse(config.cool_down)
+
+
+def check_sources(attacks: Sequence[str], pictures: Pictures) -> None:
+    """Every attack learns from several photographs: that these are too few is known before anything is measured.
+
+    Raises:
+        UsageError: an attack needs more source photographs than there are to learn from.
+    """
+    found = len(set(pictures.train.sources))
+    for name in attacks:
+        needed = ATTACKS.load(name).fewest_sources
+        if found < needed:
+            raise UsageError(
+                f"attack {name} learns from {needed} or more photographs, and {found} of these are not held out "
+                f"({pictures.description})",
+                remedy=f"give more photographs (near neighbours count as one), or run without --attack {name}",
+            )
 
 
 @cache

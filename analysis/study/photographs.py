@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.errors import PictureError
-from harness.pictures import Pictures, collect, sha256_of
+from harness.pictures import Pictures, collect, sha256_of, summary
 from harness.pictures.crops import held_out_crops, training_crops
-from harness.pictures.photographs import Photograph, merge_copies
+from harness.pictures.likeness import without_copies
+from harness.pictures.photographs import Photograph
+from harness.pictures.sources import Note, silent
 
 FOLDS = 4
 TRAIN_PICTURES, HELD_OUT_PICTURES = 600, 16
@@ -51,20 +53,27 @@ class Photographs:
         return Pictures(train, judged, sha256_of(train, judged), f"{self.description}, fold {index}", ())
 
 
-def gather(specs: Sequence[str]) -> Photographs:
+def gather(specs: Sequence[str], note: Note = silent) -> Photographs:
     """The photographs of all specs (as `harness.pictures.load_pictures` takes them); of copies one is kept.
+
+    Args:
+        specs: each names photographs.
+        note: is told what was left out, and how far the reading of a large folder is.
 
     Raises:
         UsageError: a spec of another form.
         PictureError: a spec without photographs, or too few in all.
     """
-    collections = [collect(spec, _SIZE, 0, HELD_OUT_PICTURES) for spec in dict.fromkeys(specs)]
+    collections = [collect(spec, _SIZE, 0, HELD_OUT_PICTURES, note) for spec in dict.fromkeys(specs)]
+    for collection in collections:
+        for line in summary(collection.left_out):
+            note(f"{collection.title}: left out: {line}")
     found = [
         replace(photograph, source=f"{collection.title}/{photograph.source}")
         for collection in collections
         for photograph in (*collection.train, *collection.held_out)
     ]
-    kept = tuple(merge_copies(found, most=len(found)))
+    kept = tuple(without_copies(found))
     sources = len({photograph.source for photograph in kept})
     if sources < FEWEST_PHOTOGRAPHS:
         raise PictureError(

@@ -43,7 +43,7 @@ def study(quick: bool, pictures: tuple[str, ...], seeds: int | None, out: Path, 
 
     make_plan = cells.quick_plan if quick else cells.full_plan
     plan = make_plan(seeds) if seeds else make_plan()
-    found = photographs.gather(pictures)
+    found = photographs.gather(pictures, lambda text: click.echo(f"! {text}", err=True))
     journal = records.Journal(out)
     with Display() as display, journal.locked():
         todo = missing(plan, found, journal)

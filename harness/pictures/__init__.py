@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_runner.errors import UsageError
+from device_runner.shown import shown
 from harness.pictures.crops import PictureSet, held_out_crops, training_crops
-from harness.pictures.sources import Collection, builtin, dataset, folder
+from harness.pictures.left_out import LeftOut, summary
+from harness.pictures.sources import Collection, Note, builtin, dataset, folder, silent
 
-__all__ = ["PictureSet", "Pictures", "load_pictures"]
+__all__ = ["LeftOut", "PictureSet", "Pictures", "load_pictures", "summary"]
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,24 @@ class Pictures:
         held_out: what attacks are judged on; no source photograph of theirs is among the training pictures'.
         sha256: of all pixels, sizes and source names: equal pictures, equal hash.
         description: one line for the report.
-        left_out: files that could not be used, each with its reason.
+        left_out: files that were not used, each with its reason; `summary` tells them in a few lines.
     """
 
     train: PictureSet
     held_out: PictureSet
     sha256: str
     description: str
-    left_out: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def load_pictures(
-    spec: str, *, size: tuple[int, int], seed: int = 0, train_count: int = 600, held_out_count: int = 16
+    spec: str,
+    *,
+    size: tuple[int, int],
+    seed: int = 0,
+    train_count: int = 600,
+    held_out_count: int = 16,
+    note: Note = silent,
 ) -> Pictures:
     """Crops of photographs, split by source photograph; the same arguments give the same pixels.
 
@@ -47,6 +55,7 @@ def load_pictures(
         seed: chooses the training crops and, for folders and datasets, which photographs are held out.
         train_count: how many training pictures; any first K of them cover the photographs evenly.
         held_out_count: how many held-out pictures; the photographs take turns, the largest view of each comes first.
+        note: is told, every now and then, how far the reading of a large folder is.
 
     Raises:
         UsageError: a size or count below 1, or a spec of another form.
@@ -57,7 +66,7 @@ def load_pictures(
             f"{train_count} training and {held_out_count} held-out pictures of {size[0]}x{size[1]} cannot be made",
             remedy="give sizes and counts of at least 1",
         )
-    found = collect(spec, size, seed, held_out_count)
+    found = collect(spec, size, seed, held_out_count, note)
     train = training_crops(found.train, size, train_count, seed)
     held_out = held_out_crops(found.held_out, size, held_out_count)
     description = (
@@ -67,16 +76,16 @@ def load_pictures(
     return Pictures(train, held_out, sha256_of(train, held_out), description, found.left_out)
 
 
-def collect(spec: str, size: tuple[int, int], seed: int, held_out_count: int) -> Collection:
+def collect(spec: str, size: tuple[int, int], seed: int, held_out_count: int, note: Note = silent) -> Collection:
     """The photographs that a spec names, as `load_pictures` takes it."""
     if spec == "builtin":
         return builtin()
     if spec.startswith("torchvision:"):
         _, name, root = [*spec.split(":", 2), "", ""][:3]
         if not (name and root):
-            raise UsageError(f"'{spec}' names no dataset", remedy="write torchvision:DATASET:ROOT")
+            raise UsageError(f"'{shown(spec)}' names no dataset", remedy="write torchvision:DATASET:ROOT")
         return dataset(name, Path(root), size, seed, held_out_count)
-    return folder(Path(spec), size, seed, held_out_count)
+    return folder(Path(spec), size, seed, held_out_count, note)
 
 
 def sha256_of(*sets: PictureSet) -> str:

@@ -103,6 +103,6 @@ def _picture_set(crops: Sequence[tuple[Photograph, np.ndarray]]) -> PictureSet:
 
 
 def _file_name(source: str) -> str:
-    """The source's last part without suffix, with only letters, digits, '-' and '_' kept."""
+    """The source's last part without suffix, with only letters, digits, '-' and '_' kept: no more than 160 bytes."""
     stem = PurePosixPath(source).stem
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in stem)[:60]
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in stem)[:40]

@@ -1,0 +1,24 @@
+"""What a run asks for is checked before anything is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analysis.benchmark import check_sources
+from device_runner.errors import UsageError
+from harness.pictures import load_pictures
+
+
+def test_too_few_photographs_for_an_attack_are_known_at_once(tmp_path: Path) -> None:
+    for seed in range(3):
+        coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((50, 50), Image.Resampling.BICUBIC).save(tmp_path / f"{seed}.png")
+    pictures = load_pictures(str(tmp_path), size=(32, 32), train_count=4, held_out_count=2)
+    check_sources(["linear"], pictures)
+    with pytest.raises(UsageError, match="attack decoder learns from 3 or more photographs, and 2 of these") as error:
+        check_sources(["linear", "decoder"], pictures)
+    assert "--attack decoder" in error.value.remedy

@@ -1,0 +1,1 @@
+"""What users may bring, damaged at random: `python -m tests.fuzz.pictures`."""
