@@ -188,7 +188,7 @@ class Benchmark:
                 cut = subject.cut(point, precision)
                 program = head_hash(subject.network, point, self._settings((subject, precision)))
                 cells += [
-                    plan_cell(subject.model, point, precision, device, threads, cut, program, settings)
+                    plan_cell(subject.network, point, precision, device, threads, cut, program, settings)
                     for device in devices
                     for threads in self.config.threads
                 ]
