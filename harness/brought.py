@@ -79,9 +79,9 @@ def _unwrapped(network: nn.Module) -> nn.Module:
     for name, child in network.named_children():
         if (bare := _unwrapped(child)) is not child:
             setattr(network, name, bare)
-    own = chain(network.parameters(recurse=False), network.buffers(recurse=False))
-    if any(value.is_inference() for value in own if not _is_lazy(value)):
-        network._apply(torch.clone, recurse=False)  # type: ignore[no-untyped-call]  # made under inference_mode: no attack could differentiate
+    for name, value in [*network.named_parameters(recurse=False), *network.named_buffers(recurse=False)]:
+        if not _is_lazy(value) and value.is_inference():  # made under inference_mode: no attack could differentiate
+            setattr(network, name, nn.Parameter(value.clone()) if isinstance(value, nn.Parameter) else value.clone())
     return network
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stderr
+from io import StringIO
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,6 +15,9 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from device_runner.raised import in_brackets, in_one_line, place
 from harness.errors import SplitError
 from harness.process_state import kept
+
+# It warns of what the error that follows says better.
+logging.getLogger("torch.fx.experimental.symbolic_shapes").setLevel(logging.ERROR)
 
 
 def functional_graph(name: str, module: nn.Module, size: tuple[int, int], batch: int) -> fx.GraphModule:
@@ -28,7 +34,7 @@ def functional_graph(name: str, module: nn.Module, size: tuple[int, int], batch:
     """
     example = torch.zeros(batch, 3, *size)
     try:
-        with kept():
+        with kept(), redirect_stderr(StringIO()):  # torch prints half a graph there where it fails
             program = torch.export.export(module, (example,)).run_decompositions({})
             graph: fx.GraphModule = program.module()
     except KeyboardInterrupt:

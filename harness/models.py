@@ -244,7 +244,8 @@ def _weights(source: _Source, name: str, weights: str) -> tuple[State | None, st
         return None, ""
     if weights not in ("auto", "pretrained"):
         state, where = read_weights(Path(weights))
-        return state, f"file {Path(weights).name}{f', {where} in it' if where else ''}"
+        inside = f", '{where}' in it" if where else ""
+        return state, f"file {Path(weights).name}{inside}"
     if source.pretrained is None:
         if weights == "pretrained":
             raise ModelError(f"{name} has no pretrained weights", remedy="name a file: --weights FILE")

@@ -34,7 +34,7 @@ def read_weights(path: Path) -> tuple[State, str]:
     """A state dict from a safetensors file or a PyTorch one, whatever its suffix; never runs code from the file.
 
     Returns:
-        The state dict, and where in the file it lay: "'state_dict'", or "" where the file holds nothing else.
+        The state dict, and where in the file it lay: "state_dict", or "" where the file holds nothing else.
 
     Raises:
         ModelError: no such file, or it holds anything but weights.
@@ -74,7 +74,8 @@ def _read_pickle(path: Path) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of other pickle protocols: the error below says what to do
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with path.open("rb") as file:  # by its path, torch would go by the suffix
+                return torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as exc:
         if any(name.startswith("torch.nn.modules.") for name in _classes(path)):
             raise ModelError(
