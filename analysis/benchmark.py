@@ -123,6 +123,8 @@ class Benchmark:
         subject = Subject(network, network.select(config.split), self._pictures(model.input_size))
         if not model.trained:
             self.watcher.note(RANDOM_NOTICE.format(name))
+        elif model.weights.startswith("file "):
+            self.watcher.note(f"{name}: weights of {model.weights}")  # and what was done to make them fit
         for reason in subject.pictures.left_out:
             self.watcher.note(f"left out: {reason}")
         self.watcher.step(f"{name}: {len(network.points)} split points, {len(subject.points)} chosen, {model.weights}")
