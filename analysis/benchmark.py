@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -14,17 +14,17 @@ from typing import Protocol
 
 from torch import Tensor
 
-from analysis.attacks import check_attacks
+from analysis.attacks import ATTACKS, check_attacks
 from analysis.leakage import Target, attack_network, write_pictures
 from analysis.selection import to_measure, to_survey
 from analysis.subject import Experiment, Subject
 from device_runner.devices import open_device
-from device_runner.errors import UsageError
+from device_runner.errors import BroughtCodeError, SplitbenchError, UsageError
 from device_runner.link import LinkShape
 from harness.affinity import check_affinity, core_mask
 from harness.cool_down import CoolDown
 from harness.environment import describe_environment
-from harness.errors import ExportError, ResultsError
+from harness.errors import ExportError, ModelError, ResultsError, SplitError
 from harness.export import ExportSettings, Made, Wanted, export, head_hash
 from harness.memory import keep_freed_memory
 from harness.models import load_model
@@ -64,13 +64,22 @@ class Benchmark:
 
     Attributes:
         phase_seconds: how long each finished phase took.
+        refusals: why a network cannot be measured, by its name; the others go on without it.
     """
 
     config: RunConfig
     models_root: Path
     watcher: Watcher
     phase_seconds: dict[str, float] = field(default_factory=dict)
+    refusals: dict[str, SplitbenchError] = field(default_factory=dict)
     _pictures_by_size: dict[tuple[int, int], Pictures] = field(default_factory=dict)
+
+    @classmethod
+    def resumed(cls, store: RunStore, models_root: Path, watcher: Watcher) -> Benchmark:
+        """The run in `store` again, with the networks that it could measure when it began."""
+        measured = {cell.model for cell in store.file.cells}
+        models = tuple(name for name in store.file.config.models if name in measured)
+        return cls(store.file.config.model_copy(update={"models": models}), models_root, watcher)
 
     @contextmanager
     def phase(self, name: str, total: int | None = None) -> Iterator[None]:
@@ -86,7 +95,19 @@ class Benchmark:
         check_attacks(self.config.attacks)  # an unknown attack is known now, not after an hour
         check_config(self.config)
         with self.phase("split", len(self.config.models)):
-            return [self._subject(name) for name in self.config.models]
+            found = [self._subject_or_refusal(name) for name in self.config.models]
+        if not any(isinstance(one, Subject) for one in found):
+            raise next(iter(self.refusals.values()))
+        return [one for one in found if isinstance(one, Subject)]
+
+    def _subject_or_refusal(self, name: str) -> Subject | None:
+        try:
+            return self._subject(name)
+        except (BroughtCodeError, ModelError, SplitError) as exc:
+            self.refusals[name] = exc
+            if len(self.config.models) > 1:
+                self.watcher.note(_refusal_notice(name, exc))
+            return None
 
     def _subject(self, name: str) -> Subject:
         config = self.config
@@ -101,6 +122,8 @@ class Benchmark:
         subject = Subject(network, network.select(config.split), self._pictures(model.input_size))
         if not model.trained:
             self.watcher.note(RANDOM_NOTICE.format(name))
+        elif model.weights.startswith("file "):
+            self.watcher.note(f"{name}: weights of {model.weights}")  # and what was done to make them fit
         self.watcher.step(f"{name}: {len(network.points)} split points, {len(subject.points)} chosen, {model.weights}")
         return subject
 
@@ -190,7 +213,7 @@ class Benchmark:
                 cut = subject.cut(point, precision)
                 program = head_hash(subject.network, point, self._settings((subject, precision)))
                 cells += [
-                    plan_cell(subject.model, point, precision, device, threads, cut, program, settings)
+                    plan_cell(subject.network, point, precision, device, threads, cut, program, settings)
                     for device in devices
                     for threads in self.config.threads
                 ]
@@ -213,7 +236,7 @@ class Benchmark:
             pictures_sha256=subject.pictures.sha256,
             held_out=held_out.names,
             held_out_sources=held_out.sources,
-            notices=tuple(RANDOM_NOTICE.format(s.model.name) for s in self.subjects if not s.model.trained),
+            notices=self._notices(),
             devices=entries,
             cells=cells,
         )
@@ -224,12 +247,19 @@ class Benchmark:
             (folder / "pictures" / "left_out.txt").write_bytes(lines.encode())
         return store
 
+    def _notices(self) -> tuple[str, ...]:
+        random = [RANDOM_NOTICE.format(s.model.name) for s in self.subjects if not s.model.trained]
+        return (*random, *(_refusal_notice(name, error) for name, error in self.refusals.items()))
+
     def check_unchanged(self, store: RunStore) -> None:
         """A run goes on only with the networks, pictures and libraries that it began with.
 
         Raises:
             ResultsError: something that decides the figures is different now.
+            SplitbenchError: a network that it began with cannot be measured any more.
         """
+        for refusal in self.refusals.values():
+            raise refusal
         if {cell.hash for cell in self.plan(store.file.devices)} != {cell.hash for cell in store.file.cells}:
             raise ResultsError(
                 f"{store.folder.name} cannot go on: weights, pictures or programs are not those that it began with",
@@ -277,6 +307,18 @@ def shipped_cells(store: RunStore) -> set[str]:
     return own | {
         cell for (_, round_), r in store.surveys().items() if r.status == "ok" and not round_ for cell in r.cells
     }
+
+
+def unmeasured(asked: Sequence[str], measured: Collection[str]) -> ModelError | None:
+    """What is to be said at the end where networks that were asked for could not be measured."""
+    missing = [name for name in asked if name not in measured]
+    if not missing:
+        return None
+    return ModelError(f"{', '.join(missing)} could not be measured", remedy="the lines that begin with ! say why")
+
+
+def _refusal_notice(name: str, error: SplitbenchError) -> str:
+    return f"{name} is left out: {error}"
 
 
 def _name(wanted: Wanted) -> str:

@@ -2,6 +2,7 @@
 
 SplitbenchError
 ├── UsageError                   the request itself cannot be met: unknown name, bad option
+├── BroughtCodeError             code that the user brought raised something of its own
 ├── MachineError                 something that the machine should have is missing
 │   └── BuildError               the native runner could not be built
 ├── DeviceError                  a device cannot be used, or was lost
@@ -40,6 +41,10 @@ class SplitbenchError(Exception):
 
 class UsageError(SplitbenchError):
     """The request itself cannot be met: an unknown name, an option out of range."""
+
+
+class BroughtCodeError(SplitbenchError):
+    """Code that the user brought (a network's factory, an attack) raised something of its own."""
 
 
 class MachineError(SplitbenchError):

@@ -7,9 +7,11 @@ import importlib
 from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar, cast
 
-from device_runner.errors import UsageError
+from device_runner.errors import BroughtCodeError, UsageError
+from device_runner.raised import in_one_line
 
 T = TypeVar("T")
+_WHERE_MODULES_LIE = "check the spelling and PYTHONPATH"
 
 
 class Registry(Generic[T]):
@@ -37,6 +39,7 @@ class Registry(Generic[T]):
 
         Raises:
             UsageError: unknown name (near names and the list are given), or a target that is missing or no such class.
+            BroughtCodeError: its module raised something while it was imported.
         """
         if name not in self._entries and ":" not in name:
             raise UsageError(f"unknown {self.noun} '{name}'", remedy=suggest(name, self._entries))
@@ -52,16 +55,28 @@ def import_object(target: str, noun: str) -> object:
 
     Raises:
         UsageError: the text has another form, or nothing is found there.
+        BroughtCodeError: the module raised something while it was imported.
     """
     module_name, _, attribute = target.partition(":")
-    if not module_name or not attribute:
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
         raise UsageError(f"'{target}' does not name a {noun}", remedy="write it as package.module:Object")
+    what = f"{noun} '{target}' cannot be loaded"
     try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as exc:
-        raise UsageError(
-            f"{noun} '{target}' cannot be loaded: {exc}", remedy="check the spelling and PYTHONPATH"
-        ) from exc
+        module = importlib.import_module(module_name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # the code is the user's own, and may raise or exit as it likes
+        missing = exc.name if isinstance(exc, ModuleNotFoundError) else None
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            raise UsageError(f"{what}: there is no module '{missing}'", remedy=_WHERE_MODULES_LIE) from exc
+        remedy = f"install {missing}" if missing else "mend that line; bench --debug shows the whole traceback"
+        raise BroughtCodeError(f"{what}: {in_one_line(exc)}", remedy=remedy) from exc
+    try:
+        return getattr(module, attribute)
+    except AttributeError as exc:
+        near = difflib.get_close_matches(attribute, vars(module), n=3, cutoff=0.5)
+        remedy = f"did you mean {' or '.join(near)}?" if near else "check the spelling"
+        raise UsageError(f"{what}: {module_name} has no '{attribute}'", remedy=remedy) from exc
 
 
 def suggest(name: str, known: Mapping[str, object] | list[str]) -> str:

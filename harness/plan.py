@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.errors import ExportError
-from harness.models import Model
 from harness.results.schema import Cell, DeviceEntry, RunConfig
-from harness.splits import Cut, SplitPoint
+from harness.splits import Cut, Network, SplitPoint
 
 # Rough rates of a two-core workstation, for --dry-run alone; what was measured is in the table.
 _LOWER_S_PER_HEAD, _LOWER_S_PER_NODE = 0.5, 0.03
@@ -28,7 +27,7 @@ class Settings:
 
 
 def plan_cell(
-    model: Model,
+    network: Network,
     point: SplitPoint,
     precision: str,
     device: DeviceEntry,
@@ -42,12 +41,12 @@ def plan_cell(
     Args:
         program: hash over all that the head's program depends on (harness.export.head_hash).
     """
-    config = settings.config
+    config, model = settings.config, network.model
     is_int8 = isinstance(cut, Cut) and cut.scale is not None
     facts: dict[str, object] = {
         "model": model.name,
         "weights": model.weights,
-        "weights_sha256": model.weights_sha256,
+        "weights_sha256": network.weights_sha256,
         "trained": model.trained,
         "input_size": model.input_size,
         "split_index": point.index,

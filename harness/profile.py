@@ -10,7 +10,8 @@ import numpy as np
 from torch import fx
 
 from device_runner.survey import Profile
-from harness.splits import ancestors, op_name
+from harness.graph import ancestors
+from harness.splits import op_name
 from harness.stats import Array
 
 

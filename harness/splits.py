@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from torch.fx.node import Argument, Target
 from device_runner.errors import UsageError
 from device_runner.registry import suggest
 from harness.errors import SplitError
+from harness.graph import ancestors, digests, functional_graph
 from harness.macs import node_macs
 from harness.models import Model
 
@@ -43,7 +44,8 @@ class SplitPoint:
         op: the operation that makes the activation ("relu"); "picture" at split 0.
         node: the graph node that makes it.
         activation_shape: with its batch dimension of 1.
-        activation_bytes: of the activation as float32 (of the uint8 picture at split 0).
+        dtype: of its numbers in the graph: "float32"; "uint8" at split 0, where the picture itself travels.
+        activation_bytes: of the activation in that type.
         head_params, head_macs: parameters and multiply-accumulates before the cut; tail_*: after it.
         in_all: whether a deployed head can sensibly end here.
     """
@@ -54,6 +56,7 @@ class SplitPoint:
     op: str
     node: str
     activation_shape: tuple[int, ...]
+    dtype: str
     activation_bytes: int
     head_params: int
     head_macs: int
@@ -122,16 +125,27 @@ class Network(CuttableGraph):
     def __init__(self, model: Model) -> None:
         self.model = model
         self._graphs: dict[int, fx.GraphModule] = {}
-        self.points = tuple(_find_points(self.graph(1)))
+        self.points = tuple(_find_points(model.name, self.graph(1)))
 
     def graph(self, batch: int) -> fx.GraphModule:
         """The functional graph for a fixed batch size."""
         if batch not in self._graphs:
-            self._graphs[batch] = _functional_graph(self.model, batch)
+            model = self.model
+            self._graphs[batch] = functional_graph(model.name, model.module, model.input_size, batch)
             names = {node.name for node in self._graphs[batch].graph.nodes}
             if any(node.name not in names for node in self.graph(1).graph.nodes):
                 raise SplitError(f"{self.model.name} is another network for {batch} pictures than for one")
         return self._graphs[batch]
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """Of every node of the graph, over all that decides its value."""
+        return digests(self.graph(1))
+
+    @property
+    def weights_sha256(self) -> str:
+        """Over all that decides the network's numbers: operations, and each parameter, buffer and constant used."""
+        return self.digests[self.graph(1).graph.output_node().name]
 
     def cut(self, point: SplitPoint) -> Cut:
         """The point's own node: float32 travels."""
@@ -251,46 +265,7 @@ def channels_last(value: Tensor) -> Tensor:
     return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
 
 
-def ancestors(ends: Iterable[fx.Node], stop: fx.Node | None = None) -> set[fx.Node]:
-    """Every node that the ends are made from, and they themselves; `stop` and what only it needs are left out."""
-    found: set[fx.Node] = set()
-    waiting = list(ends)
-    while waiting:
-        node = waiting.pop()
-        if node not in found and node is not stop:
-            found.add(node)
-            waiting.extend(node.all_input_nodes)
-    return found
-
-
-def _functional_graph(model: Model, batch: int) -> fx.GraphModule:
-    """torch.export, then functionalised: in-place operations would let a tail change the activation it was handed."""
-    example = torch.zeros(batch, 3, *model.input_size)
-    try:
-        program = torch.export.export(model.module, (example,)).run_decompositions({})
-    except Exception as exc:  # torch.export documents no common base of what it raises
-        lines = [line for line in str(exc).splitlines() if line.strip()] or [type(exc).__name__]
-        raise SplitError(
-            f"{model.name} cannot be exported by torch.export: {lines[0]}",
-            remedy="its forward must not branch on the values of tensors (see torch.export's documentation)",
-        ) from exc
-    graph: fx.GraphModule = program.module()
-    for node in list(graph.graph.nodes):
-        if node.op == "call_module":  # torch.export's check of the input's shape
-            graph.graph.erase_node(node)
-    outputs = graph.graph.output_node().args[0]
-    if not isinstance(outputs, tuple | list) or len(outputs) != 1:
-        raise SplitError(
-            f"{model.name} does not give exactly one tensor", remedy="wrap it so that it returns its logits alone"
-        )
-    graph.graph.output_node().args = (outputs[0],)
-    graph.graph.set_codegen(fx.graph.CodeGen())
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
-
-
-def _find_points(graph: fx.GraphModule) -> Iterator[SplitPoint]:
+def _find_points(name: str, graph: fx.GraphModule) -> Iterator[SplitPoint]:
     """Nodes after which exactly one input-dependent tensor is live (Kahn-style sweep over last uses)."""
     nodes = list(graph.graph.nodes)
     place = {node: i for i, node in enumerate(nodes)}
@@ -298,6 +273,8 @@ def _find_points(graph: fx.GraphModule) -> Iterator[SplitPoint]:
     dependent = {picture}
     live: dict[fx.Node, int] = {picture: max((place[u] for u in picture.users), default=0)}
     cuts = [picture]
+    if not live[picture]:
+        raise SplitError(f"the output of {name} does not depend on the picture", remedy="have it return its logits")
     for i, node in enumerate(nodes):
         if node.op != "call_function" or not dependent.intersection(node.all_input_nodes):
             continue
@@ -307,36 +284,38 @@ def _find_points(graph: fx.GraphModule) -> Iterator[SplitPoint]:
         if list(live) == [node] and isinstance(node.meta.get("val"), Tensor) and node.meta["val"].is_floating_point():
             cuts.append(node)
     if len(cuts) < 2:
-        raise SplitError("the network has no split point", remedy="it must be a single path somewhere: one tensor live")
-    sizes = _sizes(graph, dependent)
-    yield from _describe(graph, cuts, sizes)
+        raise SplitError(f"{name} has no split point", remedy="it must be a single path somewhere: one tensor live")
+    yield from _describe(graph, cuts, _Sizes(graph, dependent))
 
 
-@dataclass(frozen=True)
 class _Sizes:
-    params: dict[fx.Node, int]
-    macs: dict[fx.Node, int]
+    """Parameters and multiply-accumulates of the operations in a graph."""
 
+    def __init__(self, graph: fx.GraphModule, dependent: set[fx.Node]) -> None:
+        owned = dict(graph.named_parameters(remove_duplicate=False))
+        self._params = {n: owned[str(n.target)] for n in graph.graph.nodes if str(n.target) in owned}
+        self._macs = {n: node_macs(n) for n in dependent if n.op == "call_function"}
 
-def _sizes(graph: fx.GraphModule, dependent: set[fx.Node]) -> _Sizes:
-    owned = dict(graph.named_parameters())
-    params = {
-        n: owned[str(n.target)].numel() for n in graph.graph.nodes if n.op == "get_attr" and str(n.target) in owned
-    }
-    macs = {n: node_macs(n) for n in dependent if n.op == "call_function"}
-    return _Sizes(params, macs)
+    def params(self, nodes: Iterable[fx.Node]) -> int:
+        """Numbers in the parameters among the nodes; one that has several names counts once."""
+        used = {id(p): p for node in nodes if (p := self._params.get(node)) is not None}
+        return sum(parameter.numel() for parameter in used.values())
+
+    def macs(self, nodes: Iterable[fx.Node]) -> int:
+        """Multiply-accumulates of the nodes."""
+        return sum(self._macs.get(node, 0) for node in nodes)
 
 
 def _describe(graph: fx.GraphModule, cuts: list[fx.Node], sizes: _Sizes) -> Iterator[SplitPoint]:
-    params_total, macs_total = sum(sizes.params.values()), sum(sizes.macs.values())
+    params_total, macs_total = sizes.params(graph.graph.nodes), sizes.macs(graph.graph.nodes)
     ends = _module_ends(graph)
     names_seen: dict[str, int] = {}
     last = len(cuts) - 1
     for index, node in enumerate(cuts):
         before = ancestors([node])
-        head_params = sum(sizes.params.get(n, 0) for n in before)
-        head_macs = sum(sizes.macs.get(n, 0) for n in before)
-        shape = tuple(int(side) for side in node.meta["val"].shape)
+        head_params, head_macs = sizes.params(before), sizes.macs(before)
+        value: Tensor = node.meta["val"]
+        dtype = torch.uint8 if index == 0 else value.dtype
         aliases = ends.get(node, ())
         name = "picture" if index == 0 else _unique(aliases[0] if aliases else _inner_name(node), names_seen)
         yield SplitPoint(
@@ -345,8 +324,9 @@ def _describe(graph: fx.GraphModule, cuts: list[fx.Node], sizes: _Sizes) -> Iter
             aliases=aliases,
             op="picture" if index == 0 else op_name(node),
             node=node.name,
-            activation_shape=shape,
-            activation_bytes=node.meta["val"].numel() * (1 if index == 0 else 4),
+            activation_shape=tuple(value.shape),
+            dtype=str(dtype).removeprefix("torch."),
+            activation_bytes=value.numel() * dtype.itemsize,
             head_params=head_params,
             head_macs=head_macs,
             tail_params=params_total - head_params,

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from harness.models import Model, PictureModel, calibrate_batch_norm, hash_weights
+from harness.models import Model, PictureModel, calibrate_batch_norm
 
 INPUT_SIZE = (64, 64)
 # Logits: the most photographs that a network can be fitted to tell apart.
@@ -96,7 +96,7 @@ class Variant:
             weights: where they come from, for people: "fitted, seed 0".
         """
         name = f"{self.family}/{self.name}"
-        return Model(name, network, INPUT_SIZE, weights, hash_weights(network), trained=False)
+        return Model(name, network, INPUT_SIZE, weights, trained=False)
 
 
 def _family(name: str, structures: Mapping[str, Structure]) -> tuple[Variant, ...]:

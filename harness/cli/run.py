@@ -101,13 +101,13 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
     from harness.cli.progress import Display
 
     with Display() as display:
-        from analysis.benchmark import Benchmark
+        from analysis.benchmark import Benchmark, unmeasured
         from analysis.campaign import unfinished
         from harness.results.store import RunStore, find_run
 
         if resume is not None:
             store = RunStore(find_run(resume or None, options.RUNS))
-            job = Benchmark(store.file.config, options.EXPORTED, display)
+            job = Benchmark.resumed(store, options.EXPORTED, display)
             with store.locked():
                 store.forget_failures()
                 missing = unfinished(job, store)
@@ -121,6 +121,8 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
         if dry_run:
             display.close()
             _show_estimate(job)
+            if (left_out := unmeasured(job.config.models, {s.model.name for s in job.subjects})) is not None:
+                raise left_out
             return
         with job.ready() as devices:
             store = job.create(out or options.RUNS / _name(models), devices)
@@ -144,6 +146,7 @@ def _refuse_beside_resume(context: click.Context) -> None:
 
 def _carry_out(job: Benchmark, store: RunStore, devices: Sequence[ReadyDevice], display: Display) -> None:
     from analysis import Run
+    from analysis.benchmark import unmeasured
     from analysis.campaign import carry_out
     from harness.cli.show import show
 
@@ -161,6 +164,8 @@ def _carry_out(job: Benchmark, store: RunStore, devices: Sequence[ReadyDevice], 
     show_now()
     for error in lost[:1]:  # all were noted when they happened
         raise error
+    if (missing := unmeasured(store.file.config.models, {cell.model for cell in store.file.cells})) is not None:
+        raise missing
 
 
 def _config(models: tuple[str, ...], asked: dict[str, object]) -> RunConfig:

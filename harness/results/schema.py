@@ -301,7 +301,11 @@ SUMMARY = (
     Column("cell", pa.string(), "content hash of the cell"),
     Column("model", pa.string(), "network"),
     Column("weights", pa.string(), "where the weights come from; random ones leak otherwise than trained ones"),
-    Column("weights_sha256", pa.string(), "over all parameters and buffers"),
+    Column(
+        "weights_sha256",
+        pa.string(),
+        "over all that decides the network's numbers: its operations and every parameter, buffer and constant they use",
+    ),
     Column("input_size", pa.string(), "height x width in pixels"),
     Column("split_index", pa.int64(), "place among all split points; 0: the picture itself travels"),
     Column("split", pa.string(), "module path that the head ends in"),

@@ -35,7 +35,7 @@ def network() -> Network:
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(900, 5))
     module = PictureModel(layers, mean=(0, 0, 0), std=(1, 1, 1)).eval()
-    return Network(Model("small", module, SIZE, "random", "", trained=False))
+    return Network(Model("small", module, SIZE, "random", trained=False))
 
 
 def test_pairs_are_what_the_heads_make_of_the_receivers_own_pictures(network: Network, pictures: Pictures) -> None:

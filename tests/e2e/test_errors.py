@@ -112,6 +112,28 @@ def test_a_full_disk_ends_the_run_with_one_line_and_it_goes_on_later(bench: Benc
         subprocess.run(["umount", str(run)], check=True)
 
 
+def test_a_network_that_cannot_be_measured_holds_up_no_other(bench: Bench) -> None:
+    broken = ("tiny_network:of_the_batch", "tiny_network:unfinished")
+    asked = ("run", broken[0], TINY, broken[1], *SMALL, "--split", "2")
+    done = bench(*asked)
+    assert_one_line(done, *broken, "could not be measured")
+    assert "takes the statistics of the batch" in done.stderr
+    assert "KeyError: 'backbone' (tiny_network.py:" in done.stderr
+    run = load_run(bench.only_run)
+    assert [set(run.summary()[column]) for column in ("model", "status")] == [{TINY}, {"ok"}]
+    assert [notice.split()[0] for notice in run.file.notices if "left out" in notice] == list(broken)
+    resumed = bench("run", "--resume")
+    assert_one_line(resumed, *broken, "could not be measured")
+    assert "cannot go on" not in resumed.stderr
+
+
+@pytest.mark.slow
+def test_a_dry_run_says_which_network_cannot_be_measured(bench: Bench) -> None:
+    done = bench("run", "tiny_network:unfinished", TINY, *SMALL, "--dry-run")
+    assert_one_line(done, "tiny_network:unfinished could not be measured")
+    assert TINY in done.stdout
+
+
 def test_debug_shows_the_traceback(bench: Bench) -> None:
     done = bench("run", "resnet81", "--debug")
     assert "Traceback" in done.stderr

@@ -30,3 +30,13 @@ def deeper() -> nn.Module:
         stride = 2 if i in (0, 2, 4) else 1
         layers += [nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 10))
+
+
+def of_the_batch() -> nn.Module:
+    """A network that cannot be measured: its answer to a picture depends on those beside it."""
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, track_running_stats=False), nn.Flatten())
+
+
+def unfinished() -> nn.Module:
+    """A factory that raises."""
+    return nn.Linear(1, {"stem": 8}["backbone"])

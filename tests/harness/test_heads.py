@@ -54,7 +54,7 @@ class Tokens(nn.Module):
 def network_of(kind: type[nn.Module]) -> Network:
     torch.manual_seed(0)
     module = PictureModel(kind(), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)).eval()
-    return Network(Model(kind.__name__, module, SIZE, "random", "", trained=False))
+    return Network(Model(kind.__name__, module, SIZE, "random", trained=False))
 
 
 @pytest.fixture(scope="module", params=["plain", "windows", "tokens"])

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from device_runner.errors import UsageError
 from harness.errors import ModelError
-from harness.models import DEFAULT_MODEL, calibrate_batch_norm, hash_weights, load_model, model_names, read_weights
+from harness.models import DEFAULT_MODEL, calibrate_batch_norm, load_model, model_names
 from harness.pictures import load_pictures
+from harness.splits import Network
 
 TINY = "tiny_networks:plain"
 SIZE = (32, 32)
@@ -105,18 +106,9 @@ def test_random_weights_are_called_random() -> None:
 
 
 def test_equal_seeds_give_equal_weights_and_hashes_and_others_do_not() -> None:
-    one, same, other = (load_model(TINY, weights="random", seed=seed, input_size=SIZE) for seed in (1, 1, 2))
-    assert one.weights_sha256 == same.weights_sha256 == hash_weights(one.module)
+    one, same, other = (Network(load_model(TINY, weights="random", seed=s, input_size=SIZE)) for s in (1, 1, 2))
+    assert one.weights_sha256 == same.weights_sha256
     assert one.weights_sha256 != other.weights_sha256
-
-
-def test_every_parameter_and_buffer_counts_for_the_hash() -> None:
-    module = load_model(TINY, weights="random", input_size=SIZE).module
-    seen = {hash_weights(module)}
-    for value in module.state_dict().values():
-        value += 1
-        seen.add(hash_weights(module))
-    assert len(seen) == 1 + len(module.state_dict())
 
 
 @pytest.mark.usefixtures("without_network")
@@ -181,7 +173,8 @@ def test_weights_come_from_a_file(tmp_path: Path, tiny_state: dict[str, Tensor],
     model = load_model(TINY, weights=str(path), input_size=SIZE)
     assert model.trained
     assert model.weights == f"file mine{suffix}"
-    assert model.weights_sha256 == load_model(TINY, weights="random", seed=5, input_size=SIZE).weights_sha256
+    same = load_model(TINY, weights="random", seed=5, input_size=SIZE)
+    assert Network(model).weights_sha256 == Network(same).weights_sha256
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -189,7 +182,9 @@ def test_weights_of_a_network_whose_layout_has_versions_come_from_a_file(tmp_pat
     source = load_model("mnasnet0_5", weights="random", input_size=SIZE)
     state, path = source.module.network.state_dict(), tmp_path / f"mine{suffix}"
     save_file(dict(state), path) if suffix == ".safetensors" else torch.save(state, path)
-    assert load_model("mnasnet0_5", weights=str(path), input_size=SIZE).weights_sha256 == source.weights_sha256
+    loaded = load_model("mnasnet0_5", weights=str(path), input_size=SIZE).module.network.state_dict()
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in loaded.items())
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.pth", "weights.pkl", "weights.safetensors"])
@@ -204,42 +199,6 @@ def test_a_hostile_file_is_refused_and_nothing_in_it_is_run(tmp_path: Path, name
     assert not victim.exists()
     pickle.loads(pickle.dumps(Hostile(victim))).close()  # noqa: S301 - the file would have been written
     assert victim.exists()
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
-def test_a_file_that_is_cut_short_is_one_line(
-    tmp_path: Path, tiny_state: dict[str, Tensor], suffix: str, share: float
-) -> None:
-    path = tmp_path / f"short{suffix}"
-    save_file(tiny_state, path) if suffix == ".safetensors" else torch.save(tiny_state, path)
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(ModelError, match="short") as caught:
-        read_weights(path)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-def test_flipped_bytes_are_one_line_or_still_tensors(tmp_path: Path, tiny_state: dict[str, Tensor]) -> None:
-    path = tmp_path / "flipped.pt"
-    torch.save(tiny_state, path)
-    content = path.read_bytes()
-    generator = torch.Generator().manual_seed(0)
-    refused = 0
-    for place in torch.randint(len(content), (300,), generator=generator).tolist():
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
-        try:
-            assert all(isinstance(value, Tensor) for value in read_weights(path).values())
-        except ModelError:
-            refused += 1
-    assert refused > 0
-
-
-@pytest.mark.parametrize("content", [[torch.zeros(1)], {"a": "text"}, torch.zeros(2)])
-def test_a_file_with_something_else_is_refused(tmp_path: Path, content: object) -> None:
-    path = tmp_path / "other.pt"
-    torch.save(content, path)
-    with pytest.raises(ModelError, match="state dict"):
-        read_weights(path)
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:

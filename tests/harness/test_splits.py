@@ -211,15 +211,14 @@ def test_a_picture_that_is_used_again_leaves_no_split_between(lively: Lively) ->
 @pytest.mark.parametrize(
     ("factory", "said"),
     [
-        ("Branching", "cannot be exported by torch.export"),
-        ("TwoOutputs", "exactly one tensor"),
-        ("IgnoresPicture", "has no split point"),
+        ("Branching", r"cannot be exported by torch.export: it branches on the values of tensors \(tiny_networks.py"),
+        ("TwoOutputs", "gives a tuple of 2"),
+        ("IgnoresPicture", "does not depend on the picture"),
     ],
 )
 def test_a_network_that_cannot_be_split_gets_one_line(factory: str, said: str) -> None:
-    model = load_model(f"tiny_networks:{factory}", weights="random", input_size=(16, 16))
-    with pytest.raises(SplitError, match=said) as caught:
-        Network(model)
+    with pytest.raises((ModelError, SplitError), match=said) as caught:
+        Network(load_model(f"tiny_networks:{factory}", weights="random", input_size=(16, 16)))
     assert caught.value.remedy
     assert len(str(caught.value).splitlines()) == 1
 

@@ -26,7 +26,7 @@ def test_a_network_of_a_family_is_cut_where_its_variant_says(photographs: Photog
 
 def test_the_same_specimen_is_made_twice_and_another_seed_or_fold_is_another(photographs: Photographs) -> None:
     one, again, seed, fold = (
-        make(specimen("skip/plain", **changes), photographs).network.model.weights_sha256
+        make(specimen("skip/plain", **changes), photographs).network.weights_sha256
         for changes in ({}, {}, {"seed": 1}, {"fold": 1})
     )
     assert one == again
@@ -37,7 +37,7 @@ def test_nobody_elses_random_numbers_matter(photographs: Photographs) -> None:
     hashes = set()
     for seed in (1, 2):
         torch.manual_seed(seed)
-        hashes.add(make(specimen("norm/without"), photographs).network.model.weights_sha256)
+        hashes.add(make(specimen("norm/without"), photographs).network.weights_sha256)
     assert len(hashes) == 1
 
 

@@ -93,7 +93,7 @@ def _at_split(plan: Plan, network: Network, point: SplitPoint, pictures: Picture
 
 def _is_of(outcome: Outcome | None, network: Network, pictures: Pictures) -> bool:
     """Whether it was measured on these weights and pictures."""
-    weights = network.model.weights_sha256
+    weights = network.weights_sha256
     return outcome is not None and (outcome.weights_sha256, outcome.pictures_sha256) == (weights, pictures.sha256)
 
 
@@ -122,7 +122,7 @@ class _Bench:
         return Outcome(
             network=model.name,
             weights=model.weights,
-            weights_sha256=model.weights_sha256,
+            weights_sha256=self.network.weights_sha256,
             pictures_sha256=self.pictures.sha256,
             split_index=self.point.index,
             split=self.point.name,

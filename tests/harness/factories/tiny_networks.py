@@ -82,8 +82,7 @@ class IgnoresPicture(nn.Module):
         self.answer = nn.Parameter(torch.ones(1, 10))
 
     def forward(self, x: Tensor) -> Tensor:
-        del x
-        return self.answer * 2
+        return (self.answer * 2).expand(len(x), -1)
 
 
 class Volumetric(nn.Module):
