@@ -466,7 +466,8 @@ def _vector(rng: random.Random, shape: tuple[int, ...]) -> nn.Module:
     width = shape[-1]
     linear = nn.Linear(width, rng.randint(1, 24), bias=rng.random() < 0.7)
     return rng.choice([
-        linear, nn.Sequential(linear, nn.ReLU()), Around(nn.Linear(width, width), "add"), Again(nn.Sequential(nn.Linear(width, width), nn.Tanh()), 2),
+        linear, nn.Sequential(linear, nn.ReLU()), Around(nn.Linear(width, width), "add"),
+        Again(nn.Sequential(nn.Linear(width, width), nn.Tanh()), 2),
         weight_norm(nn.Linear(width, 6)), Apply(lambda x: x @ torch.ones(width, 4), "product"), Tied(width),
     ])  # fmt: skip
 
@@ -492,8 +493,8 @@ def _rows(rng: random.Random, shape: tuple[int, ...]) -> nn.Module:
 
 
 _STEPS: dict[int, tuple[tuple[Step, int], ...]] = {
-    4: ((_conv, 5), (_conv_norm, 5), (_activation, 5), (_plain, 4), (_cast, 1), (_norm, 2), (_transposed, 1), (_residual, 3),
-        (_special_weights, 3), (_layer, 2), (_places, 4), (_pool, 2)),
+    4: ((_conv, 5), (_conv_norm, 5), (_activation, 5), (_plain, 4), (_cast, 1), (_norm, 2), (_transposed, 1),
+        (_residual, 3), (_special_weights, 3), (_layer, 2), (_places, 4), (_pool, 2)),
     3: ((_rows, 5), (_activation, 2), (_plain, 2), (_cast, 1), (_norm, 1)),
     2: ((_vector, 5), (_activation, 3), (_plain, 3), (_cast, 1), (_norm, 1)),
 }  # fmt: skip
@@ -661,7 +662,7 @@ def _kind(reason: str) -> str:
 
 def _begin(turn: Lock) -> None:
     """What a process does first: its networks take turns on this machine, for one harness alone may measure on it."""
-    global _turn  # noqa: PLW0603 - of the process
+    global _turn
     _turn = turn
     torch.set_num_threads(1)
 
@@ -681,11 +682,11 @@ def main() -> int:
         for seed, outcome in zip(seeds, pool.map(try_network, seeds), strict=True):
             total += outcome
             for line in itertools.chain(outcome.broken, (f"seed {seed}: {reason}" for reason in outcome.refused)):
-                print(line, file=sys.stderr, flush=True)
+                sys.stderr.write(f"{line}\n")
             for reason in outcome.rows:
                 if " failed" in reason:
-                    print(f"seed {seed}: {reason}", file=sys.stderr, flush=True)
-    print(f"{total}\n{time.monotonic() - began:.0f} s")
+                    sys.stderr.write(f"seed {seed}: {reason}\n")
+    sys.stdout.write(f"{total}\n{time.monotonic() - began:.0f} s\n")
     return 1 if total.broken else 0
 
 

@@ -39,7 +39,7 @@ class Recurrent(nn.Module):
 
 
 class ManyUses(nn.Module):
-    """One weight with several strides and as an operand, a bias of two layers, and weights that are parts of one tensor."""
+    """One weight with several strides and as an operand, a bias of two layers, weights that are parts of a tensor."""
 
     def __init__(self) -> None:
         super().__init__()
