@@ -1,4 +1,4 @@
-"""Networks drawn at random end no run, and whatever is called ok was verified; `networks.py` tries thousands by hand."""
+"""Networks drawn at random end no run, and whatever is ok was verified; `networks.py` tries thousands by hand."""
 
 from __future__ import annotations
 
