@@ -681,6 +681,8 @@ def main() -> int:
     with ProcessPoolExecutor(asked.processes, spawn, _begin, (spawn.Lock(),), max_tasks_per_child=100) as pool:
         for seed, outcome in zip(seeds, pool.map(try_network, seeds), strict=True):
             total += outcome
+            if total.networks % 50 == 0:
+                sys.stderr.write(f"-- {total.networks} networks, {time.monotonic() - began:.0f} s\n{total}\n--\n")
             for line in itertools.chain(outcome.broken, (f"seed {seed}: {reason}" for reason in outcome.refused)):
                 sys.stderr.write(f"{line}\n")
             for reason in outcome.rows:
