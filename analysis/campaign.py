@@ -57,7 +57,9 @@ def carry_out(
         job.attack(store)
         if store.surveys().keys() | store.leakage().keys() != before:
             surveyed()
-    if job.config.survey != "only":
+    if job.config.survey == "only":
+        campaign.measure_unsurveyed(surveys)
+    else:
         campaign.measure_heads()
     job.attack(store)
     return campaign.lost
@@ -137,6 +139,24 @@ class _Campaign:
             if (gap := widest_gap(points.keys() - known.get(one, {}).keys(), known.get(one, {})))
         ]
         return [max(gaps, key=lambda gap: gap[0])[1]] if gaps else []
+
+    def measure_unsurveyed(self, surveys: Mapping[Experiment, Sequence[Wanted]]) -> None:
+        """Measure the heads one by one where a survey program cannot be had, or gives something else than PyTorch."""
+        known = surveyed_cells(self.store.surveys().values())
+        missing: dict[Experiment, Sequence[Wanted]] = {}
+        for experiment, programs in surveys.items():
+            failed = [program for program in programs if self._is_unknown(experiment, program, known)]
+            chosen = to_measure(self.job.config, experiment)
+            missing[experiment] = [point for point in chosen if any(point in program for program in failed)]
+            if failed:
+                self.job.watcher.note(f"{_title(experiment)}: no survey; its heads are measured one by one")
+        self._measure(missing)
+
+    def _is_unknown(self, experiment: Experiment, wanted: Wanted, known: Container[str]) -> bool:
+        """Whether a device that is still there has not surveyed what it was to survey."""
+        labels = {ready.entry.label for ready in self.devices}
+        found = pieces(self.store, experiment, wanted).values()
+        return any(cell.hash not in known for cells in found for cell in cells if cell.device in labels)
 
     def measure_heads(self) -> None:
         """Measure every head, those on the front of time and leakage first."""
@@ -250,6 +270,11 @@ class _Campaign:
             subject: Subject = next(s for s in self.job.subjects if s.model.input_size == size)
             write_whole(path, save({"pictures": subject.pictures.held_out.pixels.contiguous()}))
         return path
+
+
+def _title(experiment: Experiment) -> str:
+    subject, precision = experiment
+    return f"{subject.model.name} {precision}"
 
 
 def _name(work: Work | SurveyWork) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from device_runner.files import file_sha256, partial_beside, remove_left_over, safe_name
 from device_runner.frames import Frame, encode_payload
-from harness.errors import ExportError
+from harness.errors import ExportError, first_line
 from harness.lowering import Lowered, LoweringJob, serve, warm_up
 from harness.manifest import (
     MANIFEST_FORMAT,
@@ -193,6 +193,11 @@ class _Exporter:
 
     def lower_all(self, jobs: Sequence[_Job]) -> Iterator[tuple[Wanted, Made]]:
         """Lower in parallel processes within the machine's memory, the longest first."""
+        try:
+            self.graph.graph(1)
+        except ExportError as exc:  # the int8 twin cannot be made: none of its heads can
+            yield from ((job.wanted, exc) for job in jobs)
+            return
         warm_up()
         waiting = sorted(jobs, key=lambda job: (len(job.points), job.points[-1].index))
         workers: dict[Connection, _Worker] = {}
@@ -255,6 +260,8 @@ class _Exporter:
             cuts = [self.graph.cut(point) for point in job.points]
             values = self._values(self.graph, [cut.node for cut in cuts])
             exact = self._values(self.network, [point.node for point in job.points]) if self._is_int8 else values
+            for point, value in zip(job.points, exact, strict=True):
+                _require_finite(point, value)
             outputs = tuple(
                 _Output(point, cut, value, _min_cosine(dequantize(value, cut), wanted) if self._is_int8 else None)
                 for point, cut, value, wanted in zip(job.points, cuts, values, exact, strict=True)
@@ -262,6 +269,8 @@ class _Exporter:
             return _Started(job, outputs, _scratch_beside(job.folder))
         except ExportError as exc:
             return exc
+        except Exception as exc:  # PyTorch ran the user's network
+            return ExportError(f"{job.what} cannot be computed: {first_line(exc)}", remedy="cut before it")
 
     @property
     def _is_int8(self) -> bool:
@@ -307,6 +316,14 @@ class _Exporter:
             (work.scratch / "survey.json").write_text(survey.model_dump_json(indent=1))
         (work.scratch / REFERENCE).write_bytes(encode_payload(Frame({}, tensors)))
         return made
+
+
+def _require_finite(point: SplitPoint, value: Tensor) -> None:
+    if not value.isfinite().all():
+        raise ExportError(
+            f"split {point.index} ({point.name}) cannot be verified: PyTorch's own activation holds NaN or infinity",
+            remedy="look at the weights, or cut before it",
+        )
 
 
 def _min_cosine(own: Tensor, exact: Tensor) -> float:

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, fx
 
+from harness.constants import compute_weights
 from harness.lowering import fold_batch_norm
 from harness.splits import Cut, Network, SplitPoint, channels_last, dequantize, extract_head, with_any_strides
 
@@ -30,6 +31,7 @@ class TorchHead:
     def _graph(self) -> fx.GraphModule:
         """Made when the head is first asked: black-box attacks that ask nothing pay nothing."""
         graph = extract_head(self._network.graph(BATCH), self._point.node)
+        compute_weights(graph)
         fold_batch_norm(graph)
         return with_any_strides(graph).requires_grad_(False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +19,8 @@ from torch import Tensor, fx, nn
 from torch.fx import traceback
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from harness.constants import add_constant, compute_weights, constant, separate_constants
+from harness.errors import first_line
 from harness.macs import node_macs
 from harness.profile import operators_before
 from harness.splits import extract_head, op_name
@@ -91,8 +93,7 @@ def _attempt(graph: fx.GraphModule, picture: Tensor, job: LoweringJob) -> Lowere
     except OSError as exc:
         return Lowered(failure=f"{job.target.name} cannot be written ({exc.strerror}); free disk space")
     except Exception as exc:  # the exporter raises anything; the row carries the reason
-        lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-        return Lowered(failure=f"{type(exc).__name__}: {lines[0] if lines else 'no message'}")
+        return Lowered(failure=first_line(exc))
     finally:
         gc.enable()
         gc.collect()
@@ -105,7 +106,9 @@ def lower(head: fx.GraphModule, picture: Tensor, target: Path) -> Lowered:
         head: one output, or several.
         picture: an example input, 1 x 3 x H x W on [0, 1].
     """
+    compute_weights(head)
     fold_batch_norm(head)
+    separate_constants(head)
     before = operators_before(head)
     for node in head.graph.nodes:
         node.meta.clear()  # every lowering pass would copy it along
@@ -124,7 +127,8 @@ def fold_batch_norm(module: fx.GraphModule) -> None:
     norms = [n for n in module.graph.nodes if n.target is torch.ops.aten._native_batch_norm_legit_no_training.default]
     for norm in norms:
         convolution = norm.args[0]
-        if op_name(convolution) == "conv2d" and len(convolution.users) == 1:
+        weights = (*convolution.args[1:3], *norm.args[1:5])
+        if op_name(convolution) == "conv2d" and len(convolution.users) == 1 and _are_there(weights):
             _fold_pair(module, convolution, norm)
     module.graph.eliminate_dead_code()
     module.recompile()
@@ -133,18 +137,10 @@ def fold_batch_norm(module: fx.GraphModule) -> None:
 def _fold_pair(module: fx.GraphModule, convolution: fx.Node, norm: fx.Node) -> None:
     gamma, beta, mean, variance = (_constant(module, node) for node in norm.args[1:5])
     weight, bias = (_constant(module, convolution.args[i]) if len(convolution.args) > i else None for i in (1, 2))
-    assert weight is not None  # noqa: S101 - a convolution has one
-    assert mean is not None  # noqa: S101 - and a batch norm in eval mode has statistics
-    assert variance is not None  # noqa: S101
-    eps = norm.args[6]
-    assert isinstance(eps, float)  # noqa: S101
-    fused = fuse_conv_bn_weights(weight, bias, mean, variance, eps, gamma, beta)
+    fused = fuse_conv_bn_weights(weight, bias, mean, variance, float(norm.args[6]), gamma, beta)
     arguments = [*convolution.args, None][: max(3, len(convolution.args))]
     for place, (kind, value) in enumerate(zip(("weight", "bias"), fused, strict=True), start=1):
-        name = f"_folded_{convolution.name}_{kind}"
-        module.register_buffer(name, value.detach())
-        with module.graph.inserting_before(convolution):
-            arguments[place] = module.graph.get_attr(name)
+        arguments[place] = add_constant(module, f"_folded_{convolution.name}_{kind}", value, before=convolution)
     convolution.args = tuple(arguments)
     for output in list(norm.users):
         output.replace_all_uses_with(convolution)
@@ -153,10 +149,8 @@ def _fold_pair(module: fx.GraphModule, convolution: fx.Node, norm: fx.Node) -> N
 
 
 def _constant(module: fx.GraphModule, node: object) -> Tensor | None:
-    if not isinstance(node, fx.Node):
-        return None
-    value: object = module
-    for part in str(node.target).split("."):
-        value = getattr(value, part)
-    assert isinstance(value, Tensor)  # noqa: S101 - a get_attr of an exported graph is a tensor
-    return value
+    return constant(module, node) if isinstance(node, fx.Node) else None
+
+
+def _are_there(nodes: Iterable[object]) -> bool:
+    return all(node.op == "get_attr" for node in nodes if isinstance(node, fx.Node))

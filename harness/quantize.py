@@ -22,7 +22,8 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
-from harness.errors import ExportError
+from harness.constants import compute_weights, separate_constants
+from harness.errors import ExportError, first_line
 from harness.splits import Cut, CuttableGraph, Network, SplitPoint, op_name
 
 CALIBRATION_BATCH = 16
@@ -78,6 +79,7 @@ class QuantizedNetwork(CuttableGraph):
         self.network = network
         self._pictures = pictures[:CALIBRATION_PICTURES]
         self._graphs: dict[int, fx.GraphModule] = {}
+        self._failure: ExportError | None = None
 
     @cached_property
     def _observed(self) -> dict[str, Tensor]:
@@ -91,44 +93,58 @@ class QuantizedNetwork(CuttableGraph):
 
     def _prepare(self, batch: int) -> fx.GraphModule:
         config = get_symmetric_quantization_config(is_per_channel=True)
-        prepared: fx.GraphModule = prepare_pt2e(
-            copy.deepcopy(self.network.graph(batch)), ClampQuantizer().set_global(config)
-        )
+        graph = copy.deepcopy(self.network.graph(batch))
+        compute_weights(graph)
+        separate_constants(graph)
+        prepared: fx.GraphModule = prepare_pt2e(graph, ClampQuantizer().set_global(config))
         return prepared
 
     def graph(self, batch: int) -> fx.GraphModule:
-        """The converted graph for a fixed batch size."""
+        """The converted graph for a fixed batch size.
+
+        Raises:
+            ExportError: the quantiser does not take this network; it is not asked again.
+        """
+        if self._failure is not None:
+            raise self._failure
         if batch not in self._graphs:
-            observed = self._observed
-            prepared = self._prepare(batch)
-            prepared.load_state_dict(observed)
-            floor_weight_scales(prepared)
-            converted = convert_pt2e(prepared)
-            converted.recompile()
-            self._graphs[batch] = converted
+            try:
+                self._graphs[batch] = self._convert(batch)
+            except Exception as exc:  # the quantiser documents no base of what it raises
+                self._failure = ExportError(
+                    f"{self.network.model.name} cannot be quantised: {first_line(exc)}", remedy="use --precision fp32"
+                )
+                raise self._failure from exc
         return self._graphs[batch]
+
+    def _convert(self, batch: int) -> fx.GraphModule:
+        observed = self._observed
+        prepared = self._prepare(batch)
+        prepared.load_state_dict(observed)
+        floor_weight_scales(prepared)
+        converted: fx.GraphModule = convert_pt2e(prepared)
+        converted.recompile()
+        return converted
 
     def cut(self, point: SplitPoint) -> Cut:
         """Where `point` lies in the converted graph.
 
         Raises:
-            ExportError: the point lies inside what becomes one int8 kernel.
+            ExportError: the point lies inside what becomes one int8 kernel, another type would travel, or there is no
+                converted graph.
         """
         nodes = {n.name: n for n in self.graph(1).graph.nodes}
         found = nodes.get(point.node) or nodes.get(self._convolution_before(point))
         if found is None:
-            raise ExportError(
-                f"split {point.index} ({point.name}) lies inside one int8 kernel: no tensor is there to ship"
-            )
+            raise _inside_a_kernel(point)
         for user in found.users:
             if op_name(user) == "quantize_per_tensor":
-                scale, zero_point = user.args[1], user.args[2]
-                assert isinstance(scale, float) and isinstance(zero_point, int)  # noqa: S101, PT018 - static scheme
-                return Cut(user.name, scale, zero_point)
-        if op_name(found) in ("conv2d", "linear", "add") and op_name(next(iter(found.users))) != "output":
-            raise ExportError(
-                f"split {point.index} ({point.name}) lies inside one int8 kernel: no tensor is there to ship"
-            )
+                scale, zero_point = user.args[1:3]
+                return Cut(user.name, float(scale), int(zero_point))
+        ends_here = any(user.op == "output" for user in found.users)
+        if op_name(found) in ("conv2d", "linear", "add") and not ends_here:
+            raise _inside_a_kernel(point)
+        self.network.cut(point)  # what is not int8 here is what travels there
         return Cut(found.name, None, None)
 
     def _convolution_before(self, point: SplitPoint) -> str:
@@ -137,3 +153,7 @@ class QuantizedNetwork(CuttableGraph):
         while node.all_input_nodes and op_name(node) == "batch_norm":
             node = node.all_input_nodes[0]
         return str(node.name)
+
+
+def _inside_a_kernel(point: SplitPoint) -> ExportError:
+    return ExportError(f"split {point.index} ({point.name}) lies inside one int8 kernel: no tensor is there to ship")

@@ -15,7 +15,7 @@ from torch.fx.node import Argument, Target
 
 from device_runner.errors import UsageError
 from device_runner.registry import suggest
-from harness.errors import SplitError
+from harness.errors import ExportError, SplitError
 from harness.graph import ancestors, digests, functional_graph
 from harness.macs import node_macs
 from harness.models import Model
@@ -148,7 +148,18 @@ class Network(CuttableGraph):
         return self.digests[self.graph(1).graph.output_node().name]
 
     def cut(self, point: SplitPoint) -> Cut:
-        """The point's own node: float32 travels."""
+        """The point's own node: float32 travels.
+
+        Raises:
+            ExportError: something else would, or nothing.
+        """
+        value = next(n for n in self.graph(1).graph.nodes if n.name == point.node).meta["val"]
+        where = f"split {point.index} ({point.name})"
+        if value.dtype != torch.float32:
+            kind = str(value.dtype).removeprefix("torch.")
+            raise ExportError(f"{where} cannot be shipped: its activation is {kind}; cut where it is float32")
+        if value.numel() == 0:
+            raise ExportError(f"{where} cannot be shipped: its activation is empty; cut elsewhere")
         return Cut(point.node)
 
     def tail(self, point: SplitPoint) -> fx.GraphModule:
