@@ -38,6 +38,12 @@ Subsystem sftp internal-sftp
 SetEnv PATH=/mnt/bin:/usr/local/bin:/usr/bin:/bin QEMU_CPU=cortex-a76
 """
 
+# OpenSSH's programs take the home folder from the user database and do not heed HOME: they get a database of their own.
+_CLIENT = """\
+#!/bin/sh
+exec unshare --mount sh -c 'mount --bind "$0" /etc/passwd && exec /usr/bin/ssh "$@"' '{passwd}' "$@"
+"""
+
 _PROGRAMS = {
     "uname": """\
 #!/bin/sh
@@ -59,8 +65,8 @@ class Pi:
 
     Attributes:
         port, address: where it listens; `address` is what --device takes.
-        client: HOME of whoever connects to it; holds .ssh with a key that it accepts and known_hosts that know it.
-        environment: makes a process that HOME's owner.
+        client: home of whoever connects to it; holds .ssh with a key that it accepts and known_hosts that know it.
+        environment: makes a process that home's owner, also for the real `ssh`, which it finds on PATH.
         home: its user's home folder, as a path of its own; `see` gives the path from here.
         firmware: what `vcgencmd WORD` prints, one file a word.
         machine: what `uname -m` prints.
@@ -85,17 +91,22 @@ class Pi:
         self.address = self.address_through(self.port)
         self._furnish(login_shell)
         self.change_host_key()
-        self._give_key()
+        self._make_client()
         self.know(self.port)
 
     @property
     def environment(self) -> Mapping[str, str]:
         # Another HOME is no reason to build everything anew.
-        return {"HOME": str(self.client), "SSH_AUTH_SOCK": "", "SPLITBENCH_CACHE_DIR": str(cache_folder())}
+        return {
+            "HOME": str(self.client),
+            "PATH": f"{self.client / 'bin'}:{os.environ['PATH']}",
+            "SSH_AUTH_SOCK": "",
+            "SPLITBENCH_CACHE_DIR": str(cache_folder()),
+        }
 
     @property
     def openssh_options(self) -> list[str]:
-        """What OpenSSH's own ssh and scp must be told, as they do not heed HOME."""
+        """What the system's ssh and scp must be told."""
         key, known_hosts = self.client / ".ssh" / "id_ed25519", self.known_hosts
         return ["-F", "none", "-i", str(key), "-o", f"UserKnownHostsFile={known_hosts}", "-o", "IdentityAgent=none"]
 
@@ -192,8 +203,13 @@ class Pi:
         os.chown(home, _USER_ID, _USER_ID)
         self._stage.chmod(0o755)
 
-    def _give_key(self) -> None:
+    def _make_client(self) -> None:
         (self.client / ".ssh").mkdir(parents=True, mode=0o700)
+        (self.client / "bin").mkdir()
+        passwd, program = self.client / "passwd", self.client / "bin" / "ssh"
+        passwd.write_text(f"root:x:0:0:root:{self.client}:/bin/sh\n")
+        program.write_text(_CLIENT.format(passwd=passwd))
+        program.chmod(0o755)
         key = self.client / ".ssh" / "id_ed25519"
         _generate_key(key)
         self.authorized_keys.write_text(key.with_suffix(".pub").read_text())
