@@ -11,7 +11,7 @@ from device_runner.devices.base import Completed
 from device_runner.devices.pipes import Patience
 from device_runner.devices.remote import RemoteDevice
 from device_runner.devices.ssh_address import SshAddress
-from device_runner.devices.ssh_errors import ENDED, NO_COMMANDS, SAYS_NOTHING, STUCK, explained
+from device_runner.devices.ssh_errors import ENDED, NO_COMMANDS, OF_SHARING, SAYS_NOTHING, STUCK, explained
 from device_runner.devices.ssh_master import Master
 from device_runner.devices.ssh_shell import NOT_STARTED, START, Answer, script
 from device_runner.errors import DeviceError
@@ -33,10 +33,11 @@ _SSH_FAILED = 255
 # that leads its session is gone, or has been handed to init.
 _MARK = "SPLITBENCH_HARNESS"
 _END = f"""
+brace=')'
 for environ in $(grep -ls {_MARK}= /proc/[0-9]*/environ); do
   folder=${{environ%/environ}}
   read -r stat 2>/dev/null <"$folder/stat" || continue
-  set -- "$1" ${{stat##*) }}
+  set -- "$1" ${{stat##*"$brace" }}
   if grep -qs "$1" "$environ" || ! [ -e "/proc/$5" ] || grep -qs '^PPid:[[:space:]]*1$' "/proc/$5/status"; then
     kill -s KILL -- "-${{folder#/proc/}}" 2>/dev/null
     kill -s KILL "${{folder#/proc/}}" 2>/dev/null
@@ -203,7 +204,8 @@ class Ssh(RemoteDevice):
     ) -> DeviceError:
         """Why an answer is missing, or not whole."""
         said = err.talk.decode(errors="replace")
-        if failed:
+        # The same status may be that of a command, or of a signal.
+        if failed and (not master.lasts() or OF_SHARING.search(said)):
             error = master.failure(said, during=during)
             if not master.alive:
                 self._hang_up()

@@ -150,6 +150,11 @@ OF_ITS_SHELL = (NO_COMMANDS, SAYS_NOTHING, STUCK, ENDED, NO_SSH)
 SILENCE = "splitbench: silence"
 """Stands for the line that ssh would have written, had it been waited for."""
 
+OF_SHARING = re.compile(
+    r"^(mux_client_|Control socket |Session open refused|Connection closed by UNKNOWN)", re.MULTILINE
+)
+"""How lines begin of an `ssh` that should share a connection and cannot."""
+
 _THROUGH = re.compile(r"^(Connection (closed|reset) by UNKNOWN|stdio forwarding failed)", re.MULTILINE)
 
 

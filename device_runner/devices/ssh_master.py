@@ -118,10 +118,15 @@ class Master:
         """A process that stands for a command on the device: its input, its outputs, its status."""
         return Talking(self._sharing(_WHOEVER, text))
 
+    def lasts(self) -> bool:
+        """Whether the connection is there, also a moment later: losing it takes as long as seeing it."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_WORDS_S)
+        return self.alive
+
     def failure(self, said: str, *, during: str = "") -> DeviceError:
         """Why something did not work that ssh said this of: the connection's own last words count more."""
-        lost = not self.alive or self._ends()
-        words = self._log.read_text(errors="replace") if lost else said
+        words = said if self.alive else self._log.read_text(errors="replace")
         return device_error(words, name=self._name, login=self._login, during=during)
 
     def close(self) -> None:
@@ -146,11 +151,3 @@ class Master:
 
     def _sharing(self, *words: str) -> list[str]:
         return ["ssh", *_SHARE, "-S", str(self._socket), *words]
-
-    def _ends(self) -> bool:
-        """Wait for the connection's end for a moment."""
-        try:
-            self._process.wait(_LAST_WORDS_S)
-        except subprocess.TimeoutExpired:
-            return False
-        return True

@@ -110,6 +110,11 @@ class Pi:
         key, known_hosts = self.client / ".ssh" / "id_ed25519", self.known_hosts
         return ["-F", "none", "-i", str(key), "-o", f"UserKnownHostsFile={known_hosts}", "-o", "IdentityAgent=none"]
 
+    @property
+    def home_here(self) -> Path:
+        """Its user's home folder as a path of this machine, also while it is off."""
+        return self._stage / self.home.lstrip("/")
+
     def address_through(self, port: int) -> str:
         """The address of this Pi behind a proxy's port."""
         return f"ssh://pi@127.0.0.1:{port}"
@@ -118,6 +123,22 @@ class Pi:
         """The path from here to a file of the Pi, while it runs."""
         assert self._process
         return Path(f"/proc/{psutil.Process(self._process.pid).children()[0].pid}/root{path}")
+
+    def change_login_shell(self, program: str) -> None:
+        """Give its user another one, from the next login on."""
+        passwd = self._stage / "etc" / "passwd"
+        lines = passwd.read_text().splitlines()
+        changed = [f"{line.rpartition(':')[0]}:{program}" if line.startswith("pi:") else line for line in lines]
+        passwd.write_text("\n".join(changed) + "\n")
+
+    def link(self, name: str, program: str) -> None:
+        """Make one of its programs known under another name, before all that are called so."""
+        self.unlink(name)
+        (self._stage / "bin" / name).symlink_to(program)
+
+    def unlink(self, name: str) -> None:
+        """Take that back."""
+        (self._stage / "bin" / name).unlink(missing_ok=True)
 
     def commands(self) -> list[str]:
         """The command lines of all that runs on it."""
