@@ -94,7 +94,7 @@ MEANINGS: tuple[Meaning, ...] = (
         "connect this workstation to it",
     ),
     Meaning(
-        r"^(?P<said>(bind|getaddrinfo|getifaddrs): .+)(?s:.*)^ssh: connect to ",
+        r"^(?P<said>(bind|getaddrinfo|getifaddrs)\b.*: .+)(?s:.*)^ssh: connect to ",
         "your ssh configuration's BindAddress or BindInterface cannot be used ({said})",
         "correct it in ~/.ssh/config",
     ),

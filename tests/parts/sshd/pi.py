@@ -131,6 +131,11 @@ class Pi:
         changed = [f"{line.rpartition(':')[0]}:{program}" if line.startswith("pi:") else line for line in lines]
         passwd.write_text("\n".join(changed) + "\n")
 
+    def add_user(self, name: str) -> None:
+        """Let somebody else in with the same keys, who is the same user under another name."""
+        with (self._stage / "etc" / "passwd").open("a") as passwd:
+            passwd.write(f"{name}:*:{_USER_ID}:{_USER_ID}::{self.home}:/bin/bash\n")
+
     def link(self, name: str, program: str) -> None:
         """Make one of its programs known under another name, before all that are called so."""
         self.unlink(name)
@@ -146,11 +151,15 @@ class Pi:
         inside = psutil.Process(self._process.pid).children(recursive=True)
         return [line for process in inside if (line := _command_line(process))]
 
-    def know(self, port: int) -> None:
+    @property
+    def host_key(self) -> str:
+        """Its public host key now, a line as known_hosts has it behind a name."""
+        return (self._stage / "host_key.pub").read_text()
+
+    def know(self, port: int, host: str = "127.0.0.1") -> None:
         """Make `client` trust the host key that it has now, at a port."""
-        key = (self._stage / "host_key.pub").read_text()
         with self.known_hosts.open("a") as file:
-            file.write(f"[127.0.0.1]:{port} {key}")
+            file.write(f"[{host}]:{port} {self.host_key}")
 
     @contextlib.contextmanager
     def behind(self, *, bytes_per_second: float = 0) -> Iterator[Proxy]:
@@ -161,7 +170,7 @@ class Pi:
 
     def change_host_key(self) -> None:
         """Give it another host key, from its next start on."""
-        _generate_key(self._stage / "host_key")
+        generate_key(self._stage / "host_key")
 
     def start(self) -> None:
         """Switch it on."""
@@ -232,7 +241,7 @@ class Pi:
         program.write_text(_CLIENT.format(passwd=passwd))
         program.chmod(0o755)
         key = self.client / ".ssh" / "id_ed25519"
-        _generate_key(key)
+        generate_key(key)
         self.authorized_keys.write_text(key.with_suffix(".pub").read_text())
 
 
@@ -270,7 +279,8 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _generate_key(path: Path) -> None:
+def generate_key(path: Path) -> None:
+    """Make a pair of keys."""
     path.unlink(missing_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
 
