@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from device_runner.devices import DEVICES, DeviceFacts, open_device
 from device_runner.devices.probe import DeviceState, read_state
+from device_runner.devices.ssh_address import without_password
 from device_runner.errors import SplitbenchError
 
 
@@ -32,14 +33,14 @@ def look_at(addresses: Sequence[str]) -> Iterator[DeviceFinding]:
 
 
 def _look_at(address: str) -> DeviceFinding:
-    facts = state = None
+    facts, state, shown = None, None, without_password(address)
     try:
         with open_device(address) as device:
             facts, state = device.describe(), read_state(device)
             device.check()
     except SplitbenchError as exc:
-        return DeviceFinding(address, facts, state, exc)
-    return DeviceFinding(address, facts, state)
+        return DeviceFinding(shown, facts, state, exc)
+    return DeviceFinding(shown, facts, state)
 
 
 def clean(address: str) -> None:

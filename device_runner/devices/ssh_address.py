@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 import shlex
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ class SshAddress:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read ssh://[USER@]HOST[:PORT]. Raises UsageError, which never shows a password."""
+        if not text.startswith(_SCHEME):
+            refuse_ssh_without_scheme(text)
         user, at, place = text.removeprefix(_SCHEME).rpartition("@")
         if ":" in user:
             raise UsageError("an ssh address holds a password", remedy=f"leave it out, and use a key: {_WRITE}")
@@ -52,17 +56,23 @@ class SshAddress:
         return port + shlex.quote(f"{self.user}@{self.host}" if self.user else self.host)
 
 
-def meant(text: str) -> str | None:
-    """The ssh address that somebody may have meant who left the scheme out, or wrote it in another way."""
-    bare = re.sub(r"(?i)^ssh:/*", "", text)
-    _, at, place = bare.rpartition("@")
-    host = place.partition(":")[0]
-    # A host by itself is told from a word by its dot; "package.module:Class" names a class.
-    if not (at or bare != text or ("." in host and not re.search(":[^0-9]", place))):
-        return None
-    guess = f"{_SCHEME}{f'[{bare}]' if re.fullmatch('[0-9A-Fa-f:]*::[0-9A-Fa-f:]*', bare) else bare}"
-    try:
-        SshAddress.parse(guess)
-    except UsageError:
-        return None
-    return guess
+def refuse_ssh_without_scheme(text: str) -> None:
+    """Refuse what must have been meant as an ssh address, and say how that is written. Raises UsageError."""
+    bare = re.sub("(?i)^ssh:/*", "", text)
+    if not ("@" in bare or bare != text or _is_host(bare)):
+        return
+    guess = _SCHEME + (f"[{bare}]" if bare.count(":") > 1 and "[" not in bare else bare)
+    SshAddress.parse(guess)
+    raise UsageError(f"'{text}' is not a device", remedy=f"did you mean {guess}?")
+
+
+def without_password(text: str) -> str:
+    """An address as it may be shown, whatever was typed."""
+    return re.sub("(?i)^((?:ssh:/*)?+[^:]*):.*@", r"\1:...@", text)
+
+
+def _is_host(text: str) -> bool:
+    """Whether a word is an IP address, or a name with a dot and perhaps a port; "package.module:Class" is neither."""
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.ip_address(text.strip("[]")))
+    return re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", text) is not None

@@ -18,7 +18,7 @@ from device_runner.bundle import Bundle
 from device_runner.devices import open_device
 from device_runner.devices.probe import read_state
 from device_runner.devices.ssh import Ssh
-from device_runner.devices.ssh_address import SshAddress
+from device_runner.devices.ssh_address import SshAddress, without_password
 from device_runner.devices.ssh_errors import device_error
 from device_runner.errors import TransferError, UsageError
 from device_runner.sealed import pack, write_sums
@@ -56,6 +56,8 @@ class TestAddress:
             ("ssh://my_pi:22/", SshAddress("my_pi", None, 22)),
             ("ssh://pi@[fe80::1%eth0]:22", SshAddress("fe80::1%eth0", "pi", 22)),
             ("ssh://[::1]", SshAddress("::1")),
+            ("ssh://me@example.org@host:22", SshAddress("host", "me@example.org", 22)),
+            ("ssh://münchen.example", SshAddress("münchen.example")),
         ],
     )
     def test_is_read(self, text: str, read: SshAddress) -> None:
@@ -64,8 +66,8 @@ class TestAddress:
     @pytest.mark.parametrize(
         "text",
         [
-            *("ssh", "ssh:", "ssh://", "ssh:pi@host", "ssh://@host", "ssh://pi@", "ssh://host:", "ssh://host:0"),
-            *("ssh://host:65536", "ssh://host:ssh", "ssh://pi:secret@host", "ssh://host/folder", "ssh://::1"),
+            *("ssh", "ssh:", "ssh://", "ssh://@host", "ssh://pi@", "ssh://host:", "ssh://host:0"),
+            *("ssh://host:65536", "ssh://host:ssh", "ssh://host/folder", "ssh://::1"),
             *("ssh://-oProxyCommand=id", "ssh://-l@host", "ssh://a b", "ssh://host;id", "ssh://$(id)", "ssh://host\n"),
         ],
     )
@@ -73,6 +75,58 @@ class TestAddress:
         with pytest.raises(UsageError) as caught:
             open_device(text)
         assert "ssh://USER@HOST:PORT" in caught.value.remedy
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("ssh://pi:s3cret@host", "ssh://pi:s3cret@", "ssh://pi:s3/c@ret:x@host:22", "pi:s3cret@host"),
+            *("SSH://pi:s3cret@host", "ssh:pi:s3cret@host", "ssh://:s3cret@host", "ssh://me@home:s3cret@host"),
+        ],
+    )
+    def test_a_password_is_refused_and_never_shown(self, text: str) -> None:
+        with pytest.raises(UsageError) as caught:
+            open_device(text)
+        assert "password" in caught.value.message
+        assert "s3" not in str(caught.value)
+        assert "s3" not in without_password(text)
+
+    @pytest.mark.parametrize("text", ["ssh://host:70000", "ssh://host:0", "ssh://host:99999999"])
+    def test_a_port_out_of_range_is_told(self, text: str) -> None:
+        with pytest.raises(UsageError, match="no port") as caught:
+            open_device(text)
+        assert "1 to 65535" in caught.value.remedy
+
+    @pytest.mark.parametrize(
+        ("text", "meant"),
+        [
+            ("pi@raspberrypi.local", "ssh://pi@raspberrypi.local"),
+            ("pi@host:2222", "ssh://pi@host:2222"),
+            ("raspberrypi.local", "ssh://raspberrypi.local"),
+            ("raspberrypi.local:22", "ssh://raspberrypi.local:22"),
+            ("10.0.0.7", "ssh://10.0.0.7"),
+            ("::1", "ssh://[::1]"),
+            ("[::1]", "ssh://[::1]"),
+            ("SSH://pi@host", "ssh://pi@host"),
+            ("ssh:pi@host", "ssh://pi@host"),
+        ],
+    )
+    def test_without_its_scheme_is_told_with_it(self, text: str, meant: str) -> None:
+        with pytest.raises(UsageError) as caught:
+            open_device(text)
+        assert caught.value.remedy == f"did you mean {meant}?"
+
+    @pytest.mark.parametrize("text", ["usb", "package.module:Class", "raspberrypi", "emulatde"])
+    def test_other_words_are_none(self, text: str) -> None:
+        with pytest.raises(UsageError) as caught:
+            open_device(text)
+        assert "did you mean ssh://" not in caught.value.remedy
+
+    @pytest.mark.parametrize("text", ["ssh://pi@host:22", "adb:10.0.0.7:5555", "emulated", "ssh://[::1]:22"])
+    def test_one_without_a_password_is_shown_as_it_is(self, text: str) -> None:
+        assert without_password(text) == text
+
+    def test_what_is_pasted_from_a_remedy_is_quoted(self) -> None:
+        assert SshAddress("host", "$a\\b", 22).login == "-p 22 '$a\\b@host'"
 
 
 class TestMeanings:
