@@ -26,6 +26,7 @@ _START_S = 20.0
 
 _SSHD_CONFIG = """\
 ListenAddress 127.0.0.1:{port}
+ListenAddress [::1]:{port}
 HostKey /mnt/host_key
 AuthorizedKeysFile /mnt/authorized_keys
 PidFile none
@@ -64,7 +65,7 @@ class Pi:
     """A Raspberry Pi that listens on loopback. Its files can be edited while it runs.
 
     Attributes:
-        port, address: where it listens; `address` is what --device takes.
+        port, address: where it listens; `address` is what --device takes. It listens on ::1, too.
         client: home of whoever connects to it; holds .ssh with a key that it accepts and known_hosts that know it.
         environment: makes a process that home's owner, also for the real `ssh`, which it finds on PATH.
         home: its user's home folder, as a path of its own; `see` gives the path from here.
@@ -93,6 +94,7 @@ class Pi:
         self.change_host_key()
         self._make_client()
         self.know(self.port)
+        self.know(self.port, "::1")
 
     @property
     def environment(self) -> Mapping[str, str]:
