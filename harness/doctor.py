@@ -21,6 +21,7 @@ _FREE_BYTES = 2 * 2**30
 _ARM64 = TARGETS["arm64"].on_this_machine()
 # What only some devices need: programs of which one is enough, the devices, the remedy.
 _TOOLS = (
+    (("ssh",), "Raspberry Pis", "apt-get install openssh-client"),
     (("adb",), "phones", "apt-get install adb"),
     ((_ARM64.compiler,), "Raspberry Pis, phones and the emulated device", _ARM64.remedy),
     (EMULATORS, "the emulated device", "apt-get install qemu-user-static"),

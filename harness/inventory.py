@@ -10,6 +10,7 @@ from device_runner.devices import DEVICES, DeviceFacts, open_device
 from device_runner.devices.lease import Lease, holder_of
 from device_runner.devices.probe import DeviceState, read_state
 from device_runner.devices.remote import RemoteDevice
+from device_runner.devices.ssh_address import without_password
 from device_runner.errors import SplitbenchError
 
 
@@ -53,7 +54,7 @@ def _discovered() -> Iterator[str | DeviceFinding]:
 
 
 def _look_at(address: str) -> DeviceFinding:
-    found = DeviceFinding(address)
+    found = DeviceFinding(without_password(address))
     try:
         with open_device(address) as device:
             found = replace(found, facts=device.describe(), state=read_state(device))

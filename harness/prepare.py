@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
+import psutil
 
 from device_runner.bundle import build_bundle
 from device_runner.cache import cache_folder
@@ -179,9 +180,17 @@ def _find_way_back(device: Device, runner: Sequence[str], way_back: WayBack) -> 
 
 def _listening(host: str) -> Receiver | None:
     try:
-        return Receiver(host)
+        return Receiver(_here(host))
     except ReceiverError:  # the device sees an address that is not this machine's own (a router between them)
         return None
+
+
+def _here(host: str) -> str:
+    """This machine's own name for its address: the zone that the device told (fe80::1%wlan0) is one of the device's."""
+    if "%" not in host:
+        return host
+    own = (a.address for addresses in psutil.net_if_addrs().values() for a in addresses)
+    return next((address for address in own if address.partition("%")[0] == host.partition("%")[0]), host)
 
 
 def _knock(device: Device, runner: Sequence[str], receiver: Receiver, address: str) -> bool:

@@ -57,7 +57,7 @@ class Receiver:
     """Listens on one address for one run; admits only who knows the run's random token.
 
     Args:
-        host: address to listen on; loopback unless a device has to reach it from outside.
+        host: IPv4 or IPv6 address to listen on (fe80::1%eth0); loopback unless a device has to reach it from outside.
 
     Raises:
         ReceiverError: the address cannot be listened on.
@@ -66,7 +66,8 @@ class Receiver:
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.token = secrets.token_hex(16)
         try:
-            self._listener = socket.create_server((host, 0), backlog=4)
+            family, *_, where = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+            self._listener = socket.create_server(where, family=family, backlog=4)
         except OSError as exc:
             raise ReceiverError(
                 f"cannot listen on {host}: {exc.strerror}", remedy="name an address of this machine"

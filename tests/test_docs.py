@@ -22,7 +22,7 @@ MEANINGS: dict[str, list[adb_errors.Meaning | ssh_errors.Meaning]] = {
         *adb_errors.WORDS.values(),
         *adb_errors.CLASSES.values(),
     ],
-    "raspberry-pi.md": [*ssh_errors.MEANINGS.values()],
+    "raspberry-pi.md": [*ssh_errors.MEANINGS, *ssh_errors.OF_ITS_SHELL],
 }
 
 

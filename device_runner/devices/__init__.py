@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from device_runner.devices.base import Completed, Device, DeviceFacts
+from device_runner.devices.ssh_address import refuse_ssh_without_scheme
 from device_runner.registry import Registry
 
 __all__ = ["DEVICES", "Completed", "Device", "DeviceFacts", "open_device"]
@@ -27,7 +28,9 @@ def open_device(address: str) -> Device:
     Nothing is connected yet.
 
     Raises:
-        UsageError: no such kind of device, or an address that its kind cannot read.
+        UsageError: no such kind of device, or an address that its kind cannot read; a password in it is never shown.
     """
     scheme = re.split("[:/]", address, maxsplit=1)[0]
+    if scheme not in DEVICES:
+        refuse_ssh_without_scheme(address)
     return DEVICES.load(scheme if scheme in DEVICES else address)(address)

@@ -1,125 +1,192 @@
-"""What an exception of asyncssh, or of the socket beneath it, means to the user, and what to do about it.
+"""What OpenSSH's `ssh` says when it fails, what that means to the user, and what to do about it.
 
-One table. The most specific entry wins: an error number before a class, a class before its bases.
+One table; the first entry wins whose pattern is found in what ssh said. Patterns begin at a line's beginning: a banner
+that holds the same words somewhere is none of ssh's own lines.
 """
 
 from __future__ import annotations
 
-import errno
 import re
-import socket
-from collections.abc import Mapping
-from types import MappingProxyType
+import shlex
 from typing import NamedTuple
-
-import asyncssh
 
 from device_runner.errors import DeviceError
 
 
-class HostKeyUnknown(asyncssh.HostKeyNotVerifiable):
-    """known_hosts says nothing of this host. `entry`: how known_hosts names it."""
-
-    def __init__(self, entry: str, fingerprint: str) -> None:
-        super().__init__(f"{entry} shows {fingerprint}")
-        self.entry = entry
-
-
-class HostKeyChanged(HostKeyUnknown):
-    """known_hosts holds another key for this host."""
-
-
 class Meaning(NamedTuple):
-    """What happened, and a remedy. {said}: the exception's words; {ssh}, {login}: how ssh is called for this device."""
+    """What happened, and a remedy.
 
+    {login}: what follows `ssh` on a command line for this device. {said}, {entry}: what the pattern calls so.
+    """
+
+    pattern: str
     what: str
     remedy: str
 
 
 _LOOK = "look at its power and its network, then run again: what is finished is kept"
-_COMPARE = "see what your own client says: {ssh} -v"
+_COMPARE = "see what your own client says: ssh -v {login}"
+_SAYS_HELLO = "see that this prints hello: ssh {login} echo hello"
 
-MEANINGS: Mapping[type[Exception] | int, Meaning] = MappingProxyType(
-    {
-        # Who is there
-        HostKeyUnknown: Meaning("its host key is not known yet ({said})", "compare it and accept it once: {ssh}"),
-        HostKeyChanged: Meaning(
-            "its host key is NOT the one in known_hosts ({said}): it is another machine, or was installed anew",
-            "if you know why, forget the old key: ssh-keygen -R '{entry}'",
-        ),
-        asyncssh.HostKeyNotVerifiable: Meaning("its host key cannot be trusted ({said})", _COMPARE),
-        # Who asks
-        asyncssh.PermissionDenied: Meaning(
-            "it accepts none of your keys ({said})",
-            "give it one: ssh-copy-id {login}; or unlock yours: ssh-add",
-        ),
-        asyncssh.IllegalUserName: Meaning("no such user name can be ({said})", "correct the user in the address"),
-        asyncssh.KeyImportError: Meaning("a key of yours cannot be read ({said})", "correct ~/.ssh/config"),
-        asyncssh.KeyEncryptionError: Meaning("a key of yours is locked ({said})", "unlock it first: ssh-add"),
-        asyncssh.ConfigParseError: Meaning("your ssh configuration cannot be read ({said})", "correct ~/.ssh/config"),
-        FileNotFoundError: Meaning("a file of your ssh configuration is missing ({said})", "correct ~/.ssh/config"),
-        PermissionError: Meaning("a file of your ssh configuration cannot be read ({said})", "correct its permissions"),
-        # No way there
-        socket.gaierror: Meaning("its name is not known ({said})", "check the name, or use its IP address"),
-        errno.ECONNREFUSED: Meaning(
-            "it refuses the connection", "switch its ssh server on (Raspberry Pi: raspi-config, Interface Options, SSH)"
-        ),
-        errno.EHOSTUNREACH: Meaning("it cannot be reached ({said})", _LOOK),
-        errno.ENETUNREACH: Meaning("there is no way to its network ({said})", "connect this workstation to it"),
-        errno.ETIMEDOUT: Meaning("it does not answer", _LOOK),
-        TimeoutError: Meaning("it does not answer", _LOOK),
-        # Lost on the way
-        asyncssh.ConnectionLost: Meaning("the connection was lost ({said})", _LOOK),
-        errno.ECONNRESET: Meaning("the connection was cut", _LOOK),
-        errno.EPIPE: Meaning("the connection was cut", _LOOK),
-        asyncssh.MACError: Meaning("what arrives is damaged ({said})", "change the cable or the network"),
-        asyncssh.CompressionError: Meaning("what arrives is damaged ({said})", "remove Compression from ~/.ssh/config"),
-        # Another language
-        asyncssh.KeyExchangeFailed: Meaning("no cipher or key type in common ({said})", "update its ssh server"),
-        asyncssh.ProtocolNotSupported: Meaning("its ssh is of an unknown version ({said})", "update its ssh server"),
-        asyncssh.ProtocolError: Meaning("it broke the conversation off ({said})", _COMPARE),
-        asyncssh.ServiceNotAvailable: Meaning("it offers no such service ({said})", _COMPARE),
-        # Something refused
-        asyncssh.ChannelOpenError: Meaning(
-            "it opens no session ({said})", "end other sessions, or raise MaxSessions in its sshd_config"
-        ),
-        asyncssh.ChannelListenError: Meaning(
-            "it opens no way back ({said})", "set AllowTcpForwarding yes in its sshd_config, or use --way-back direct"
-        ),
-        errno.ENOSPC: Meaning("this workstation's disk is full", "free space here"),
-        # Whatever else there may be
-        asyncssh.DisconnectError: Meaning("it ended the connection ({said})", _COMPARE),
-        asyncssh.Error: Meaning("ssh failed ({said})", _COMPARE),
-        OSError: Meaning("the connection failed ({said})", _LOOK),
-    }
+MEANINGS: tuple[Meaning, ...] = (
+    # What the user has configured
+    Meaning(
+        r"^(?P<said>.+:? line \d+: .+|Bad owner or permissions on .+|Can't open user config file .+)",
+        "your ssh configuration cannot be read ({said})",
+        "correct that file",
+    ),
+    # Who is there
+    Meaning(
+        r"^.*REMOTE HOST IDENTIFICATION HAS CHANGED(?s:.*?)\n(?P<said>SHA256:\S+?)\.?\n(?s:.*?)"
+        r"^Host key for (?P<entry>\S+) has changed",
+        "its host key is NOT the one in known_hosts ({said}): it is another machine, or was installed anew",
+        "if you know why, forget the old key: ssh-keygen -R {entry}",
+    ),
+    Meaning(r"^.*REVOKED HOST KEY DETECTED", "its host key is marked as revoked", "find out who answers there"),
+    Meaning(
+        r"^Host key verification failed", "its host key is not known yet", "compare it and accept it once: ssh {login}"
+    ),
+    # Who asks
+    Meaning(
+        r"^.*Too many authentication failures",
+        "it hung up before the right key's turn came (Too many authentication failures)",
+        "offer fewer: IdentityFile and IdentitiesOnly yes for it in ~/.ssh/config, or ssh-add -D",
+    ),
+    Meaning(
+        r"^Permissions \d+ for '(?P<said>.+)' are too open(?s:.*)^\S+: Permission denied \(",
+        "it accepts none of your keys, and one is not used as others may read it ({said})",
+        "chmod 600 that file",
+    ),
+    Meaning(
+        r"^sign_and_send_pubkey: (?P<said>signing failed .+)(?s:.*)^\S+: Permission denied \(",
+        "a key of yours did not sign ({said})",
+        "unlock it: ssh-add; one in a token must need no touch",
+    ),
+    Meaning(
+        r"^(?P<said>\S+: Permission denied \((?!\S*publickey)\S*\))",
+        "it takes no keys ({said})",
+        "set PubkeyAuthentication yes in its sshd_config",
+    ),
+    Meaning(
+        r"^(?P<said>\S+: Permission denied \(\S*\))",
+        "it accepts none of your keys ({said})",
+        "give it one: ssh-copy-id {login}; or unlock yours: ssh-add",
+    ),
+    # No way there
+    Meaning(
+        r"^ssh: Could not resolve hostname (?P<said>.+)",
+        "its name is not known ({said})",
+        "check the name, or use its IP address",
+    ),
+    Meaning(
+        r"^ssh: connect to .+: Connection refused",
+        "it refuses the connection",
+        "switch its ssh server on (Raspberry Pi: raspi-config, Interface Options, SSH)",
+    ),
+    Meaning(
+        r"^(ssh: connect to .+: (Connection|Operation) timed out|.+ during banner exchange|splitbench: silence)",
+        "it does not answer",
+        _LOOK,
+    ),
+    Meaning(
+        r"^ssh: connect to .+: (?P<said>Network is unreachable)",
+        "there is no way to its network ({said})",
+        "connect this workstation to it",
+    ),
+    Meaning(
+        r"^(?P<said>(bind|getaddrinfo|getifaddrs)\b.*: .+)(?s:.*)^ssh: connect to ",
+        "your ssh configuration's BindAddress or BindInterface cannot be used ({said})",
+        "correct it in ~/.ssh/config",
+    ),
+    Meaning(r"^ssh: connect to .+?: (?P<said>.+)", "it cannot be reached ({said})", _LOOK),
+    Meaning(
+        r"^kex_exchange_identification: (?P<said>.+)(?s:.*)^Connection (closed|reset) by UNKNOWN",
+        "its ProxyCommand or jump host ended the connection ({said})",
+        _COMPARE,
+    ),
+    Meaning(
+        r"^(kex_exchange_identification|banner exchange): (?P<said>.+)",
+        "it hung up before ssh began ({said})",
+        "wait a minute: it may limit new connections (MaxStartups, fail2ban); or " + _COMPARE,
+    ),
+    # Something refused
+    Meaning(
+        r"^.*(?P<said>Session open refused by peer)",
+        "it opens no session ({said})",
+        "end other sessions, or raise MaxSessions in its sshd_config",
+    ),
+    Meaning(
+        r"^.*(?P<said>remote port forwarding failed|[Pp]ort forwarding failed)",
+        "it opens no way back ({said})",
+        "set AllowTcpForwarding yes in its sshd_config, or use --way-back direct",
+    ),
+    # Lost on the way
+    Meaning(
+        r"^.*(?P<said>message authentication code incorrect|Corrupted MAC on input|Bad packet length)",
+        "what arrives is damaged ({said})",
+        "change the cable or the network",
+    ),
+    Meaning(r"^(?P<said>Timeout, server .+ not responding)", "the connection was lost ({said})", _LOOK),
+    Meaning(
+        r"^Unable to negotiate .+?: (?P<said>.+)", "no cipher or key type in common ({said})", "update its ssh server"
+    ),
+    Meaning(
+        r"^(client_loop: .+|Connection (to|closed|reset) .+|Read from remote host .+|.*Broken pipe)",
+        "the connection was cut",
+        _LOOK,
+    ),
+    # Whatever else there may be
+    Meaning(r"(?P<said>.*)\s*\Z", "ssh failed ({said})", _COMPARE),
 )
 
-FOREIGN: tuple[type[Exception], ...] = tuple(key for key in MEANINGS if isinstance(key, type))
-"""What to catch around a call of asyncssh."""
+NO_COMMANDS = Meaning("", "it runs something else than the command that it is given, which says '{said}'", _SAYS_HELLO)
+SAYS_NOTHING = Meaning("", "it runs no commands, and says nothing", _SAYS_HELLO)
+STUCK = Meaning("", "it lets you in, but its login shell does not come to the command", _SAYS_HELLO)
+ENDED = Meaning("", "the shell that ran {said} was ended there", "see dmesg on the device: its memory may be too small")
+NO_SSH = Meaning("", "it is reached by OpenSSH's `ssh`, which is not installed here", "apt-get install openssh-client")
+OF_ITS_SHELL = (NO_COMMANDS, SAYS_NOTHING, STUCK, ENDED, NO_SSH)
+"""What ssh itself has no line for."""
+
+SILENCE = "splitbench: silence"
+"""Stands for the line that ssh would have written, had it been waited for."""
+
+OF_SHARING = re.compile(
+    r"^(mux_client_|Control socket |Session open refused|Connection closed by UNKNOWN)", re.MULTILINE
+)
+"""How lines begin of an `ssh` that should share a connection and cannot."""
+
+_THROUGH = re.compile(r"^(Connection (closed|reset) by UNKNOWN|stdio forwarding failed)", re.MULTILINE)
 
 
-def device_error(exc: Exception, *, name: str, ssh: str, login: str, during: str = "") -> DeviceError:
-    """What a foreign exception means, in one line.
+def device_error(said: str, *, name: str, login: str, during: str = "") -> DeviceError:
+    """What ssh's words mean, in one line.
 
     Args:
+        said: all that it wrote on stderr.
         name: the device's address.
-        ssh, login: how the user calls ssh and ssh-copy-id for it.
+        login: what a user types behind `ssh` for it.
         during: " while ... was sent", where that matters.
     """
-    meaning = MEANINGS[_entry(exc)]
-    said = " ".join(str(exc).split()) or type(exc).__name__
-    words = {"said": said, "ssh": ssh, "login": login, "entry": getattr(exc, "entry", "")}
-    return DeviceError(f"{name}: {meaning.what.format(**words)}{during}", remedy=meaning.remedy.format(**words))
+    lines = said.replace("\r", "").strip() + "\n"
+    for meaning in MEANINGS:
+        if found := re.search(meaning.pattern, lines, re.MULTILINE):
+            words = found.groupdict("")
+            if "entry" in words:
+                words["entry"] = shlex.quote(words["entry"])
+            where = f"{name}: on the way there" if _THROUGH.search(lines) and "UNKNOWN" not in meaning.pattern else name
+            return explained(meaning, name=where, login=login, during=during, **words)
+    raise AssertionError("the last entry is found in everything")
 
 
-def _entry(exc: Exception) -> type[Exception] | int:
-    number = _number(exc)
-    return number if number in MEANINGS else next(kind for kind in type(exc).__mro__ if kind in MEANINGS)
+def explained(meaning: Meaning, *, name: str, login: str, during: str = "", **words: str) -> DeviceError:
+    """An error with a meaning's words filled in."""
+    shown = {key: printable(word) for key, word in words.items()}
+    return DeviceError(
+        f"{name}: {meaning.what.format(login=login, **shown)}{during}",
+        remedy=meaning.remedy.format(login=login, **shown),
+    )
 
 
-def _number(exc: Exception) -> int:
-    """The error number, which asyncio leaves in words alone where a name has several addresses and none answered."""
-    if not isinstance(exc, OSError):
-        return 0
-    in_words = re.findall(r"\[Errno (\d+)\]", str(exc))
-    return exc.errno or (int(in_words[-1]) if in_words else 0)
+def printable(text: str) -> str:
+    """One line without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))

@@ -14,6 +14,7 @@ from harness.doctor import Finding, examine
 
 ARM64 = TARGETS["arm64"].on_this_machine()
 TOOLS = {
+    "ssh": "apt-get install openssh-client",
     "adb": "apt-get install adb",
     ARM64.compiler: ARM64.remedy,
     "qemu-aarch64-static": "apt-get install qemu-user-static",

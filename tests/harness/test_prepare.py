@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from device_runner.devices import Device, DeviceFacts
@@ -13,7 +14,11 @@ from device_runner.devices.local import Local
 from device_runner.errors import DeviceError, HeldError, UsageError
 from device_runner.link import LinkShape
 from harness import prepare
-from harness.prepare import prepared
+from harness.prepare import _listening, prepared
+from tests.parts.sshd.fixture import plain_pi, the_plain_pi
+from tests.parts.sshd.pi import Pi
+
+__all__ = ["plain_pi", "the_plain_pi"]
 
 
 class Elsewhere(Local):
@@ -67,6 +72,35 @@ def test_a_tunnel_is_taken_where_there_is_no_direct_way(
         assert ready.entry.link == "tunnel"
     with pytest.raises(DeviceError, match="directly"), prepared("pi", way_back="direct"):
         pass
+
+
+def link_local() -> list[str]:
+    """This machine's addresses of the kind that needs a zone, if it has any."""
+    every = (a.address for addresses in psutil.net_if_addrs().values() for a in addresses)
+    return [address for address in every if address.startswith("fe80:") and "%" in address][:1]
+
+
+@pytest.mark.parametrize("seen", ["::1", *link_local()])
+def test_a_device_that_came_over_ipv6_is_answered_there(
+    elsewhere: type[Elsewhere], monkeypatch: pytest.MonkeyPatch, seen: str
+) -> None:
+    monkeypatch.setattr(elsewhere, "seen", seen)
+    with prepared("pi", way_back="direct") as ready:
+        assert ready.entry.link == "direct"
+        assert ready.receiver_address() == f"[{seen}]:{ready.receiver.port}"
+
+
+@pytest.mark.parametrize("own", link_local())
+def test_a_zone_is_the_device_s_own_name_for_a_network(own: str) -> None:
+    listening = _listening(f"{own.partition('%')[0]}%wlan9")
+    assert listening
+    listening.close()
+
+
+@pytest.mark.slow
+def test_a_pi_that_is_reached_over_ipv6_connects_straight(plain_pi: Pi) -> None:
+    with prepared(f"ssh://pi@[::1]:{plain_pi.port}", way_back="direct") as ready:
+        assert ready.entry.link == "direct"
 
 
 def test_the_way_that_was_asked_for_is_taken(elsewhere: type[Elsewhere], monkeypatch: pytest.MonkeyPatch) -> None:

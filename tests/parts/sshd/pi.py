@@ -27,6 +27,7 @@ _START_S = 20.0
 
 _SSHD_CONFIG = """\
 ListenAddress 127.0.0.1:{port}
+ListenAddress [::1]:{port}
 HostKey /mnt/host_key
 AuthorizedKeysFile /mnt/authorized_keys
 PidFile none
@@ -37,6 +38,13 @@ KbdInteractiveAuthentication no
 MaxStartups 100
 Subsystem sftp internal-sftp
 SetEnv PATH=/mnt/bin:/usr/local/bin:/usr/bin:/bin QEMU_CPU=cortex-a76
+"""
+
+# OpenSSH's programs take the home folder from the user database and do not heed HOME: they get a database of their own.
+_CLIENT = """\
+#!/bin/sh
+case " $* " in *" -F none "*) exec /usr/bin/ssh "$@" ;; esac  # it reads nothing of theirs
+exec unshare --mount sh -c 'mount --bind "$0" /etc/passwd && exec /usr/bin/ssh "$@"' '{passwd}' "$@"
 """
 
 _PROGRAMS = {
@@ -59,9 +67,9 @@ class Pi:
     """A Raspberry Pi that listens on loopback. Its files can be edited while it runs.
 
     Attributes:
-        port, address: where it listens; `address` is what --device takes.
-        client: HOME of whoever connects to it; holds .ssh with a key that it accepts and known_hosts that know it.
-        environment: makes a process that HOME's owner.
+        port, address: where it listens; `address` is what --device takes. It listens on ::1, too.
+        client: home of whoever connects to it; holds .ssh with a key that it accepts and known_hosts that know it.
+        environment: makes a process that home's owner, also for the real `ssh`, which it finds on PATH.
         home: its user's home folder, as a path of its own; `see` gives the path from here.
         firmware: what `vcgencmd WORD` prints, one file a word.
         machine: what `uname -m` prints.
@@ -86,19 +94,30 @@ class Pi:
         self.address = self.address_through(self.port)
         self._furnish(login_shell)
         self.change_host_key()
-        self._give_key()
+        self._make_client()
         self.know(self.port)
+        self.know(self.port, "::1")
 
     @property
     def environment(self) -> Mapping[str, str]:
         # Another HOME is no reason to build everything anew.
-        return {"HOME": str(self.client), "SSH_AUTH_SOCK": "", "SPLITBENCH_CACHE_DIR": str(cache_folder())}
+        return {
+            "HOME": str(self.client),
+            "PATH": f"{self.client / 'bin'}:{os.environ['PATH']}",
+            "SSH_AUTH_SOCK": "",
+            "SPLITBENCH_CACHE_DIR": str(cache_folder()),
+        }
 
     @property
     def openssh_options(self) -> list[str]:
-        """What OpenSSH's own ssh and scp must be told, as they do not heed HOME."""
+        """What the system's ssh and scp must be told."""
         key, known_hosts = self.client / ".ssh" / "id_ed25519", self.known_hosts
         return ["-F", "none", "-i", str(key), "-o", f"UserKnownHostsFile={known_hosts}", "-o", "IdentityAgent=none"]
+
+    @property
+    def home_here(self) -> Path:
+        """Its user's home folder as a path of this machine, also while it is off."""
+        return self._stage / self.home.lstrip("/")
 
     def address_through(self, port: int) -> str:
         """The address of this Pi behind a proxy's port."""
@@ -109,17 +128,42 @@ class Pi:
         assert self._process
         return Path(f"/proc/{psutil.Process(self._process.pid).children()[0].pid}/root{path}")
 
+    def change_login_shell(self, program: str) -> None:
+        """Give its user another one, from the next login on."""
+        passwd = self._stage / "etc" / "passwd"
+        lines = passwd.read_text().splitlines()
+        changed = [f"{line.rpartition(':')[0]}:{program}" if line.startswith("pi:") else line for line in lines]
+        passwd.write_text("\n".join(changed) + "\n")
+
+    def add_user(self, name: str) -> None:
+        """Let somebody else in with the same keys, who is the same user under another name."""
+        with (self._stage / "etc" / "passwd").open("a") as passwd:
+            passwd.write(f"{name}:*:{_USER_ID}:{_USER_ID}::{self.home}:/bin/bash\n")
+
+    def link(self, name: str, program: str) -> None:
+        """Make one of its programs known under another name, before all that are called so."""
+        self.unlink(name)
+        (self._stage / "bin" / name).symlink_to(program)
+
+    def unlink(self, name: str) -> None:
+        """Take that back."""
+        (self._stage / "bin" / name).unlink(missing_ok=True)
+
     def commands(self) -> list[str]:
         """The command lines of all that runs on it."""
         assert self._process
         inside = psutil.Process(self._process.pid).children(recursive=True)
         return [line for process in inside if (line := _command_line(process))]
 
-    def know(self, port: int) -> None:
+    @property
+    def host_key(self) -> str:
+        """Its public host key now, a line as known_hosts has it behind a name."""
+        return (self._stage / "host_key.pub").read_text()
+
+    def know(self, port: int, host: str = "127.0.0.1") -> None:
         """Make `client` trust the host key that it has now, at a port."""
-        key = (self._stage / "host_key.pub").read_text()
         with self.known_hosts.open("a") as file:
-            file.write(f"[127.0.0.1]:{port} {key}")
+            file.write(f"[{host}]:{port} {self.host_key}")
 
     @contextlib.contextmanager
     def behind(self, *, bytes_per_second: float = 0) -> Iterator[Proxy]:
@@ -130,7 +174,7 @@ class Pi:
 
     def change_host_key(self) -> None:
         """Give it another host key, from its next start on."""
-        _generate_key(self._stage / "host_key")
+        generate_key(self._stage / "host_key")
 
     def start(self) -> None:
         """Switch it on."""
@@ -195,10 +239,15 @@ class Pi:
         os.chown(home, _USER_ID, _USER_ID)
         self._stage.chmod(0o755)
 
-    def _give_key(self) -> None:
+    def _make_client(self) -> None:
         (self.client / ".ssh").mkdir(parents=True, mode=0o700)
+        (self.client / "bin").mkdir()
+        passwd, program = self.client / "passwd", self.client / "bin" / "ssh"
+        passwd.write_text(f"root:x:0:0:root:{self.client}:/bin/sh\n")
+        program.write_text(_CLIENT.format(passwd=passwd))
+        program.chmod(0o755)
         key = self.client / ".ssh" / "id_ed25519"
-        _generate_key(key)
+        generate_key(key)
         self.authorized_keys.write_text(key.with_suffix(".pub").read_text())
 
 
@@ -236,7 +285,8 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _generate_key(path: Path) -> None:
+def generate_key(path: Path) -> None:
+    """Make a pair of keys."""
     path.unlink(missing_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
 
