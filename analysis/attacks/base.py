@@ -215,6 +215,9 @@ class Attack(ABC):
             )
         if rebuilt.dtype != torch.float32 or tuple(rebuilt.shape) != (count, 3, *self._input_size):
             remedy = "divide bytes by 255" if rebuilt.dtype == torch.uint8 else ""
+            remedy = (
+                "answer with .float()" if rebuilt.dtype in (torch.float64, torch.float16, torch.bfloat16) else remedy
+            )
             raise AttackError(f"attack {self.name} gave {_describe(rebuilt)}, not {expected}", remedy=remedy)
         if rebuilt.requires_grad:
             raise AttackError(f"attack {self.name} gave a tensor that requires gradients", remedy="detach() it")

@@ -111,10 +111,10 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
             with store.locked():
                 store.forget_failures()
                 missing = unfinished(job, store)
-                if not missing and not job.unattacked(store):
-                    display.note(f"{store.file.run_id} is complete: nothing is left to measure or attack")
                 with job.ready(missing) as devices:
                     job.check_unchanged(store)
+                    if not missing and not job.unattacked(store):
+                        display.note(f"{store.file.run_id} is complete: nothing is left to measure or to attack")
                     _carry_out(job, store, devices, display)
             return
         job = Benchmark(_config(models or (options.DEFAULT_MODEL,), asked), options.EXPORTED, display)

@@ -46,6 +46,9 @@ def test_kill_and_resume_finishes_without_repeating_or_losing(bench: Bench, seed
     assert set(run.summary()["status"]) == {"ok"}
     assert not run.samples().duplicated(["cell", "round", "loop", "iteration"]).any()
     assert not run.leakage().duplicated(["cell", "attack", "picture"]).any()
+    done = bench("run", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"{bench.only_run.name} is complete: nothing is left" in done.stderr
 
 
 def test_ctrl_c_says_how_to_go_on(bench: Bench) -> None:
