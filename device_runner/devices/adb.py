@@ -297,9 +297,10 @@ def _network(serial: str) -> tuple[str, int] | None:
 
 def _require_port(serial: str) -> None:
     """Raise UsageError for an address on the network that cannot be connected to, with the one that is meant."""
-    network = _network(serial)
-    if network and not 0 < network[1] < 2**16:
-        raise UsageError(f"'adb:{serial}' names no port: {network[1]}", remedy="take the one that the phone shows")
+    if network := _network(serial):
+        if not 0 < network[1] < 2**16:
+            raise UsageError(f"'adb:{serial}' names no port: {network[1]}", remedy="take the one that the phone shows")
+        return
     try:
         address = ipaddress.ip_address(serial.strip("[]"))
     except ValueError:

@@ -11,8 +11,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from adbutils.errors import AdbConnectionError, AdbError, AdbInstallError, AdbSyncError, AdbTimeout
-
+from device_runner.devices.adb_library import (
+    AdbConnectionError,
+    AdbError,
+    AdbInstallError,
+    AdbSyncError,
+    AdbTimeout,
+)
 from device_runner.errors import DeviceError
 
 

@@ -14,9 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Self
 
-import adbutils
-from adbutils.errors import AdbConnectionError, AdbError, AdbTimeout
-
+from device_runner.devices.adb_library import AdbConnection, AdbConnectionError, AdbError, AdbTimeout
 from device_runner.errors import UsageError
 
 _PORT = 5037
@@ -85,7 +83,7 @@ class ServerAddress:
         return connection
 
 
-class ServerConnection(adbutils.AdbConnection):  # type: ignore[misc] # it brings no types along
+class ServerConnection(AdbConnection):  # type: ignore[misc] # it brings no types along
     """One conversation with an adb server, which is started where it should be on this machine and is not.
 
     Args:

@@ -109,7 +109,9 @@ def test_a_failed_compilation_names_its_log_and_leaves_no_bundle(
 def test_what_a_killed_build_left_is_cleared_and_half_a_bundle_replaced(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / f".{bundle.sha256}-abandoned").mkdir()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / f".{bundle.sha256}.{ended.pid}-0123abcd.part").mkdir()
     (tmp_path / bundle.sha256 / "lib").mkdir(parents=True)
 
     def copy_in_place_of_compiling(work: Path, log: Path, *_: object) -> None:

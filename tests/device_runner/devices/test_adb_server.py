@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,23 @@ class TestAddress:
         monkeypatch.setenv("ADB_SERVER_SOCKET", "tcp:192.0.2.1:5037")
         with Adb("adb") as device, failure("tcp:192.0.2.1:5037 (ADB_SERVER_SOCKET) cannot be reached", remedy="there"):
             device.check()
+
+    def test_that_cannot_be_read_does_not_hide_this_machine_from_a_new_process(self, tmp_path: Path) -> None:
+        """Adbutils reads the port as soon as it is imported."""
+        command = [str(Path(sys.executable).with_name("bench")), "devices", "adb", "local"]
+        environment = os.environ | {"ANDROID_ADB_SERVER_PORT": "abc"}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert "local: ok" in done.stdout, done.stderr
+        assert "adb: ANDROID_ADB_SERVER_PORT is 'abc'" in done.stdout
+
+    @pytest.mark.parametrize("address", ["adb:[fe80::1%wlan0]:5555", "adb:[::1]:5555", "adb:lab.example:40123"])
+    def test_on_the_network_is_taken_with_its_port(self, address: str) -> None:
+        assert open_device(address).name == address
+
+    @pytest.mark.parametrize("port", ["0", "65536"])
+    def test_with_an_impossible_port_is_refused(self, port: str) -> None:
+        with pytest.raises(UsageError, match="names no port"):
+            open_device(f"adb:192.168.1.7:{port}")
 
 
 class TestStrangers:
