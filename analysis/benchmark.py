@@ -355,7 +355,7 @@ def check_sources(attacks: Sequence[str], pictures: Pictures) -> None:
         needed = ATTACKS.load(name).fewest_sources
         if found < needed:
             raise UsageError(
-                f"attack {name} learns from {needed} or more photographs, and {found} of these are not held out "
+                f"attack {name} learns from {needed} or more photographs, and there are {found} beside those held out "
                 f"({pictures.description})",
                 remedy=f"give more photographs (near neighbours count as one), or run without --attack {name}",
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from device_runner.errors import UsageError
 from device_runner.shown import shown
+from harness.errors import PictureError
 from harness.pictures.crops import PictureSet, held_out_crops, training_crops
 from harness.pictures.left_out import LeftOut, summary
 from harness.pictures.sources import Collection, Note, builtin, dataset, folder, silent
@@ -59,7 +60,7 @@ def load_pictures(
 
     Raises:
         UsageError: a size or count below 1, or a spec of another form.
-        PictureError: no such folder or dataset, or fewer than two usable photographs in it.
+        PictureError: no such folder or dataset, a spec that is not UTF-8, or fewer than two usable photographs in it.
     """
     if min(*size, train_count, held_out_count) < 1:
         raise UsageError(
@@ -80,6 +81,12 @@ def collect(spec: str, size: tuple[int, int], seed: int, held_out_count: int, no
     """The photographs that a spec names, as `load_pictures` takes it."""
     if spec == "builtin":
         return builtin()
+    try:
+        spec.encode()
+    except UnicodeEncodeError as exc:
+        raise PictureError(
+            f"{shown(spec)} is not UTF-8, and a run's file could not name it", remedy="rename it, or give a link to it"
+        ) from exc
     if spec.startswith("torchvision:"):
         _, name, root = [*spec.split(":", 2), "", ""][:3]
         if not (name and root):

@@ -19,6 +19,6 @@ def test_too_few_photographs_for_an_attack_are_known_at_once(tmp_path: Path) -> 
         Image.fromarray(coarse).resize((50, 50), Image.Resampling.BICUBIC).save(tmp_path / f"{seed}.png")
     pictures = load_pictures(str(tmp_path), size=(32, 32), train_count=4, held_out_count=2)
     check_sources(["linear"], pictures)
-    with pytest.raises(UsageError, match="attack decoder learns from 3 or more photographs, and 2 of these") as error:
+    with pytest.raises(UsageError, match="attack decoder learns from 3 or more photographs, and there are 2") as error:
         check_sources(["linear", "decoder"], pictures)
     assert "--attack decoder" in error.value.remedy

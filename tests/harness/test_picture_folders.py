@@ -291,6 +291,15 @@ def test_what_is_no_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     assert str(error.value).isprintable()
 
 
+def test_a_folder_whose_own_name_is_not_utf8_is_refused_with_a_way_out(folder: Path) -> None:
+    other = folder.rename(folder.with_name(os.fsdecode(b"\xfc")))
+    with pytest.raises(PictureError, match=r"/\\xfc is not UTF-8.*; rename it, or give a link to it") as error:
+        load(other)
+    assert str(error.value).isprintable()
+    folder.symlink_to(other)
+    assert len(sources(load(folder))) == 6
+
+
 def test_home_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(folder.parent))
     assert len(sources(load(Path("~/pictures")))) == 6
