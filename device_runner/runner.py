@@ -17,8 +17,8 @@ Report = TypeVar("Report", bound=BaseModel)
 
 _REMEDIES = {
     RunnerCode.PROGRAM_MISSING: "export the head again: bench export",
-    RunnerCode.PROGRAM_DAMAGED: "delete its folder in exported_models and run again; if it says so again, the backend "
-    "does not take an operation of this head: cut before it",
+    RunnerCode.PROGRAM_DAMAGED: "delete its folder in exported_models and run again; if it says so again, the "
+    "backend does not take an operation of this head: cut before it",
     RunnerCode.OPERATOR_MISSING: "report the operator; this head stays without times",
     RunnerCode.VERIFICATION_FAILED: "the program computes something else than PyTorch, so its times would mean nothing: "
     "cut before the operation that differs",
