@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -57,10 +58,9 @@ def carry_out(
         job.attack(store)
         if store.surveys().keys() | store.leakage().keys() != before:
             surveyed()
-    if job.config.survey == "only":
-        campaign.measure_unsurveyed(surveys)
-    else:
+    if job.config.survey != "only":
         campaign.measure_heads()
+    campaign.measure_unsurveyed(surveys)
     job.attack(store)
     return campaign.lost
 
@@ -140,14 +140,13 @@ class _Campaign:
         ]
         return [max(gaps, key=lambda gap: gap[0])[1]] if gaps else []
 
-    def measure_unsurveyed(self, surveys: Mapping[Experiment, Sequence[Wanted]]) -> None:
+    def measure_unsurveyed(self, surveys: Mapping[Experiment, Sequence[tuple[SplitPoint, ...]]]) -> None:
         """Measure the heads one by one where a survey program cannot be had, or gives something else than PyTorch."""
         known = surveyed_cells(self.store.surveys().values())
         missing: dict[Experiment, Sequence[Wanted]] = {}
         for experiment, programs in surveys.items():
             failed = [program for program in programs if self._is_unknown(experiment, program, known)]
-            chosen = to_measure(self.job.config, experiment)
-            missing[experiment] = [point for point in chosen if any(point in program for program in failed)]
+            missing[experiment] = [point for program in failed for point in program]
             if failed:
                 self.job.watcher.note(f"{_title(experiment)}: no survey; its heads are measured one by one")
         self._measure(missing)
@@ -180,7 +179,9 @@ class _Campaign:
 
     def _measure(self, wanted: Mapping[Experiment, Sequence[Wanted]], *, anchor: bool = False) -> None:
         """Export what is not finished, and measure it: on this machine first and alone, then one queue a device."""
-        done = {*self.store.rounds(), *self.store.surveys()}
+        records = self.store.rounds() | self.store.surveys()
+        failed = {name for (name, _), record in records.items() if record.status == "failed"}  # --resume forgets these
+        done = {*records, *itertools.product(failed, range(self.job.config.rounds))}
         missing = {e: [w for w in ones if self._is_missing(e, w, done)] for e, ones in wanted.items()}
         made = self.job.export(missing)
         if not made:

@@ -517,6 +517,12 @@ class Generated(nn.Module):
 
 def network(seed: int) -> nn.Module:
     """The network of that number, for pictures N x 3 x 32 x 32: always the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's, of the older weight norm and of what is drawn without effect
+        return _draw(seed)
+
+
+def _draw(seed: int) -> nn.Module:
     rng = random.Random(seed)
     torch.manual_seed(seed)
     steps: list[nn.Module] = []

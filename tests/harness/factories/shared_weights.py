@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
-from torch.nn.utils import prune, weight_norm
+from torch.nn.utils import parametrizations, prune
 
 
 class ThereAndBack(nn.Module):
@@ -62,7 +62,7 @@ class ComputedWeights(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = weight_norm(nn.Conv2d(3, 8, 3, 2, 1))
+        self.first = parametrizations.weight_norm(nn.Conv2d(3, 8, 3, 2, 1))
         self.second, self.norm = nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8)
         prune.l1_unstructured(self.second, "weight", 0.5)
         self.last = nn.Parameter((torch.randn(8, 10) * 0.3).half())
