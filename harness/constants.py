@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map_only
 
-from harness.splits import ancestors, op_name
+from harness.graph import ancestors
+from harness.splits import op_name
 
 # Their weights, biases and statistics: backends want these as constants, not as what other operations make of some.
 _HAVE_WEIGHTS = {
@@ -86,11 +89,10 @@ def _value(module: fx.GraphModule, end: fx.Node) -> Tensor:
     needed = ancestors([end])
     for node in module.graph.nodes:
         if node in needed:
-            arguments, options = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
-            values[node] = constant(module, node) if node.op == "get_attr" else node.target(*arguments, **options)
-    value = values[end]
-    assert isinstance(value, Tensor)  # noqa: S101 - these operations take tensors
-    return value
+            arguments, options = tree_map_only(fx.Node, values.__getitem__, (node.args, node.kwargs))
+            operation = cast(Callable[..., object], node.target)
+            values[node] = constant(module, node) if node.op == "get_attr" else operation(*arguments, **options)
+    return cast(Tensor, values[end])  # these operations take tensors
 
 
 def _owns_its_numbers(value: Tensor) -> bool:
