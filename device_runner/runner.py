@@ -20,8 +20,8 @@ _REMEDIES = {
     RunnerCode.PROGRAM_DAMAGED: "delete its folder in exported_models and run again; if it says so again, the "
     "backend does not take an operation of this head: cut before it",
     RunnerCode.OPERATOR_MISSING: "report the operator; this head stays without times",
-    RunnerCode.VERIFICATION_FAILED: "the program computes something else than PyTorch, so its times would mean nothing: "
-    "cut before the operation that differs",
+    RunnerCode.VERIFICATION_FAILED: "the program computes something else than PyTorch, so its times would mean "
+    "nothing: cut before the operation that differs",
 }
 
 _MAY_NOT_RUN = "use a folder that is not mounted noexec, on a 64-bit system: see bench devices"

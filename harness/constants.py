@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -68,7 +69,7 @@ def add_constant(
     return node
 
 
-def constant(module: fx.GraphModule, node: fx.Node) -> object:
+def constant(module: fx.GraphModule, node: fx.Node) -> Any:
     """What a get_attr node gives."""
     value: object = module
     for part in str(node.target).split("."):
@@ -82,7 +83,7 @@ def _is_constant(node: fx.Node) -> bool:
 
 @torch.no_grad()
 def _value(module: fx.GraphModule, end: fx.Node) -> Tensor:
-    values: dict[fx.Node, object] = {}
+    values: dict[fx.Node, Any] = {}
     needed = ancestors([end])
     for node in module.graph.nodes:
         if node in needed:

@@ -11,6 +11,7 @@ from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -135,9 +136,10 @@ def fold_batch_norm(module: fx.GraphModule) -> None:
 
 
 def _fold_pair(module: fx.GraphModule, convolution: fx.Node, norm: fx.Node) -> None:
+    eps: Any = norm.args[6]
     gamma, beta, mean, variance = (_constant(module, node) for node in norm.args[1:5])
     weight, bias = (_constant(module, convolution.args[i]) if len(convolution.args) > i else None for i in (1, 2))
-    fused = fuse_conv_bn_weights(weight, bias, mean, variance, float(norm.args[6]), gamma, beta)
+    fused = fuse_conv_bn_weights(weight, bias, mean, variance, eps, gamma, beta)
     arguments = [*convolution.args, None][: max(3, len(convolution.args))]
     for place, (kind, value) in enumerate(zip(("weight", "bias"), fused, strict=True), start=1):
         arguments[place] = add_constant(module, f"_folded_{convolution.name}_{kind}", value, before=convolution)
@@ -148,7 +150,7 @@ def _fold_pair(module: fx.GraphModule, convolution: fx.Node, norm: fx.Node) -> N
     module.graph.erase_node(norm)
 
 
-def _constant(module: fx.GraphModule, node: object) -> Tensor | None:
+def _constant(module: fx.GraphModule, node: object) -> Any:
     return constant(module, node) if isinstance(node, fx.Node) else None
 
 

@@ -172,18 +172,22 @@ def _plain(rng: random.Random, shape: tuple[int, ...]) -> nn.Module:
 # convolutions and their like, N x C x H x W
 
 
+_PADDINGS: tuple[int | str, ...] = (0, 1, 2, "same")
+_KERNELS: tuple[int | tuple[int, int], ...] = (1, 1, 3, 3, 5, (1, 3))
+
+
 def _conv(rng: random.Random, shape: tuple[int, ...], *, out: int | None = None) -> nn.Conv2d:
     channels = shape[1]
     groups = rng.choice([1, 1, 1, channels, *(g for g in (2, 4) if channels % g == 0)])
-    kernel = rng.choice([1, 1, 3, 3, 5, (1, 3)])
+    kernel = rng.choice(_KERNELS)
     dilation = rng.choice([1, 1, 1, 2])
     stride = rng.choice([1, 1, 2])
-    padding: object = rng.choice([0, 1, 2, "same"])
+    padding = rng.choice(_PADDINGS)
     if padding == "same" and stride != 1:
         padding = 1
     return nn.Conv2d(
         channels, groups * rng.randint(1, max(1, 16 // groups)) if out is None else out, kernel, stride,
-        padding,  # type: ignore[arg-type]
+        padding,
         dilation, 1 if out is not None else groups, rng.random() < 0.6,
         rng.choice(["zeros", "zeros", "zeros", "reflect", "circular", "replicate"]),
     )  # fmt: skip
@@ -228,7 +232,7 @@ class Around(nn.Module):
         self.branch, self.join = branch, join
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.branch(x)
+        y: Tensor = self.branch(x)
         if self.join == "add":
             return x + y
         if self.join == "in place":
@@ -327,6 +331,10 @@ class Standardised(nn.Module):
 class PartOfStorage(nn.Module):
     """Weights that are views of one tensor."""
 
+    first: Tensor
+    second: Tensor
+    third: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         numbers = torch.randn(2 * channels * channels + 3) * 0.3
@@ -345,11 +353,13 @@ def _special_weights(rng: random.Random, shape: tuple[int, ...]) -> nn.Module:
     if kind == 0:
         return weight_norm(conv)
     if kind == 1:
-        return parametrizations.weight_norm(conv)
+        parametrizations.weight_norm(conv)
+        return conv
     if kind == 2:
-        return parametrizations.spectral_norm(conv)
+        parametrizations.spectral_norm(conv)
+        return conv
     if kind == 3:
-        prune.l1_unstructured(conv, "weight", 0.5)
+        prune.l1_unstructured(conv, "weight", 0.5)  # type: ignore[no-untyped-call]
         return nn.Sequential(conv, nn.BatchNorm2d(channels))
     if kind == 4:
         return Again(nn.Sequential(_same(channels), nn.BatchNorm2d(channels), nn.ReLU()), rng.randint(2, 3))
@@ -387,7 +397,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.flatten(2).transpose(1, 2)
-        mixed, _ = self.mix(rows, rows, rows, need_weights=False)
+        mixed: Tensor = self.mix(rows, rows, rows, need_weights=False)[0]
         return mixed.transpose(1, 2).reshape(x.shape)
 
 
@@ -450,7 +460,7 @@ class OtherDimensions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.dims == 1:
-            return torch.relu(self.norm(self.inner(x.flatten(2)))).unflatten(2, x.shape[2:])
+            return torch.relu(self.norm(self.inner(x.flatten(2)))).view(x.size(0), -1, *x.shape[2:])
         return torch.relu(self.norm(self.inner(x.unsqueeze(2)))).squeeze(2)
 
 

@@ -41,6 +41,9 @@ class Recurrent(nn.Module):
 class ManyUses(nn.Module):
     """One weight with several strides and as an operand, a bias of two layers, weights that are parts of a tensor."""
 
+    part: Tensor
+    spread: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.first, self.last = nn.Conv2d(3, 8, 3, 2, 1), nn.Linear(8, 10)
@@ -64,7 +67,7 @@ class ComputedWeights(nn.Module):
         super().__init__()
         self.first = parametrizations.weight_norm(nn.Conv2d(3, 8, 3, 2, 1))
         self.second, self.norm = nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8)
-        prune.l1_unstructured(self.second, "weight", 0.5)
+        prune.l1_unstructured(self.second, "weight", 0.5)  # type: ignore[no-untyped-call]
         self.last = nn.Parameter((torch.randn(8, 10) * 0.3).half())
 
     def forward(self, x: Tensor) -> Tensor:
