@@ -138,7 +138,7 @@ def fold_batch_norm(module: fx.GraphModule) -> None:
 def _fold_pair(module: fx.GraphModule, convolution: fx.Node, norm: fx.Node) -> None:
     eps: Any = norm.args[6]
     gamma, beta, mean, variance = (_constant(module, node) for node in norm.args[1:5])
-    weight, bias = (_constant(module, convolution.args[i]) if len(convolution.args) > i else None for i in (1, 2))
+    weight, bias = (_constant(module, node) for node in [*convolution.args[1:3], None][:2])
     fused = fuse_conv_bn_weights(weight, bias, mean, variance, eps, gamma, beta)
     arguments = [*convolution.args, None][: max(3, len(convolution.args))]
     for place, (kind, value) in enumerate(zip(("weight", "bias"), fused, strict=True), start=1):
