@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_map_only
 
 from harness.graph import ancestors
 from harness.splits import op_name
@@ -71,7 +70,7 @@ def add_constant(
     return node
 
 
-def constant(module: fx.GraphModule, node: fx.Node) -> object:
+def constant(module: fx.GraphModule, node: fx.Node) -> Any:
     """What a get_attr node gives."""
     value: object = module
     for part in str(node.target).split("."):
@@ -85,14 +84,15 @@ def _is_constant(node: fx.Node) -> bool:
 
 @torch.no_grad()
 def _value(module: fx.GraphModule, end: fx.Node) -> Tensor:
-    values: dict[fx.Node, object] = {}
+    values: dict[fx.Node, Any] = {}
     needed = ancestors([end])
     for node in module.graph.nodes:
         if node in needed:
-            arguments, options = tree_map_only(fx.Node, values.__getitem__, (node.args, node.kwargs))
-            operation = cast(Callable[..., object], node.target)
-            values[node] = constant(module, node) if node.op == "get_attr" else operation(*arguments, **options)
-    return cast(Tensor, values[end])  # these operations take tensors
+            arguments, options = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
+            values[node] = constant(module, node) if node.op == "get_attr" else node.target(*arguments, **options)
+    value = values[end]
+    assert isinstance(value, Tensor)  # noqa: S101 - these operations take tensors
+    return value
 
 
 def _owns_its_numbers(value: Tensor) -> bool:

@@ -11,7 +11,7 @@ from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -136,11 +136,10 @@ def fold_batch_norm(module: fx.GraphModule) -> None:
 
 
 def _fold_pair(module: fx.GraphModule, convolution: fx.Node, norm: fx.Node) -> None:
+    eps: Any = norm.args[6]
     gamma, beta, mean, variance = (_constant(module, node) for node in norm.args[1:5])
-    weight, bias = (_constant(module, convolution.args[i]) if len(convolution.args) > i else None for i in (1, 2))
-    # A convolution has a weight, and a batch norm in eval mode statistics and an eps.
-    there, eps = cast(tuple[Tensor, Tensor, Tensor], (weight, mean, variance)), cast(float, norm.args[6])
-    fused = fuse_conv_bn_weights(there[0], bias, *there[1:], eps, gamma, beta)
+    weight, bias = (_constant(module, node) for node in [*convolution.args[1:3], None][:2])
+    fused = fuse_conv_bn_weights(weight, bias, mean, variance, eps, gamma, beta)
     arguments = [*convolution.args, None][: max(3, len(convolution.args))]
     for place, (kind, value) in enumerate(zip(("weight", "bias"), fused, strict=True), start=1):
         arguments[place] = add_constant(module, f"_folded_{convolution.name}_{kind}", value, before=convolution)
@@ -151,8 +150,8 @@ def _fold_pair(module: fx.GraphModule, convolution: fx.Node, norm: fx.Node) -> N
     module.graph.erase_node(norm)
 
 
-def _constant(module: fx.GraphModule, node: object) -> Tensor | None:
-    return cast(Tensor, constant(module, node)) if isinstance(node, fx.Node) else None
+def _constant(module: fx.GraphModule, node: object) -> Any:
+    return constant(module, node) if isinstance(node, fx.Node) else None
 
 
 def _are_there(nodes: Iterable[object]) -> bool:

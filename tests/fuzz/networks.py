@@ -24,7 +24,6 @@ from functools import cache, partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Lock
 from pathlib import Path
-from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
@@ -173,13 +172,17 @@ def _plain(rng: random.Random, shape: tuple[int, ...]) -> nn.Module:
 # convolutions and their like, N x C x H x W
 
 
+_PADDINGS: tuple[int | str, ...] = (0, 1, 2, "same")
+_KERNELS: tuple[int | tuple[int, int], ...] = (1, 1, 3, 3, 5, (1, 3))
+
+
 def _conv(rng: random.Random, shape: tuple[int, ...], *, out: int | None = None) -> nn.Conv2d:
     channels = shape[1]
     groups = rng.choice([1, 1, 1, channels, *(g for g in (2, 4) if channels % g == 0)])
-    kernel = cast(int | tuple[int, int], rng.choice([1, 1, 3, 3, 5, (1, 3)]))
+    kernel = rng.choice(_KERNELS)
     dilation = rng.choice([1, 1, 1, 2])
     stride = rng.choice([1, 1, 2])
-    padding = cast(int | str, rng.choice([0, 1, 2, "same"]))
+    padding = rng.choice(_PADDINGS)
     if padding == "same" and stride != 1:
         padding = 1
     return nn.Conv2d(
@@ -348,11 +351,13 @@ def _special_weights(rng: random.Random, shape: tuple[int, ...]) -> nn.Module:
     kind = rng.randrange(10)
     conv = _same(channels)
     if kind == 0:
-        return cast(nn.Module, weight_norm(conv))
+        return weight_norm(conv)
     if kind == 1:
-        return cast(nn.Module, parametrizations.weight_norm(conv))
+        parametrizations.weight_norm(conv)
+        return conv
     if kind == 2:
-        return parametrizations.spectral_norm(conv)
+        parametrizations.spectral_norm(conv)
+        return conv
     if kind == 3:
         prune.l1_unstructured(conv, "weight", 0.5)  # type: ignore[no-untyped-call]
         return nn.Sequential(conv, nn.BatchNorm2d(channels))
@@ -392,8 +397,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.flatten(2).transpose(1, 2)
-        mixed, _ = self.mix(rows, rows, rows, need_weights=False)
-        return cast(Tensor, mixed.transpose(1, 2).reshape(x.shape))
+        mixed: Tensor = self.mix(rows, rows, rows, need_weights=False)[0]
+        return mixed.transpose(1, 2).reshape(x.shape)
 
 
 def _places(rng: random.Random, shape: tuple[int, ...]) -> nn.Module:
@@ -455,7 +460,7 @@ class OtherDimensions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.dims == 1:
-            return torch.relu(self.norm(self.inner(x.flatten(2)))).reshape(len(x), 4, *x.shape[2:])
+            return torch.relu(self.norm(self.inner(x.flatten(2)))).view(x.size(0), -1, *x.shape[2:])
         return torch.relu(self.norm(self.inner(x.unsqueeze(2)))).squeeze(2)
 
 

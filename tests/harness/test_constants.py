@@ -108,7 +108,7 @@ def test_what_pytorch_itself_does_not_give_as_numbers_is_not_verified(pictures: 
 def test_a_network_that_the_quantiser_does_not_take_has_no_int8_heads(
     plain: Network, pictures: Pictures, tmp_path: Path
 ) -> None:
-    graph = QuantizedNetwork(plain, pictures.train.as_float()[:, :1])  # grey pictures, which it cannot run
+    graph = QuantizedNetwork(plain, pictures.train.as_float()[:, :2])  # two channels: it cannot run
     settings = ExportSettings("int8", pictures.train.pixels[0], "pictures", tmp_path)
     made = dict(export_heads(plain, plain.all_points[1:], settings, lambda: graph))
     assert len(made) == len(plain.all_points) - 1
