@@ -130,10 +130,10 @@ class Benchmark:
     def _pictures(self, size: tuple[int, int]) -> Pictures:
         if size not in self._pictures_by_size:
             pictures = load_pictures(self.config.pictures, size=size, seed=self.config.seed, note=self.watcher.note)
-            check_sources(self.config.attacks, pictures)
             if not self._pictures_by_size:  # at other sizes the files are the same
                 for line in summary(pictures.left_out):
                     self.watcher.note(f"left out: {line}")
+            check_sources(self.config.attacks, pictures)
             self._pictures_by_size[size] = pictures
         return self._pictures_by_size[size]
 
