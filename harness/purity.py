@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
@@ -14,11 +15,10 @@ from harness.process_state import kept
 
 _BATCH = 16
 _PLACE = 7  # of the picture among the others
-# Rounding, relative to the largest number of the answer. Seen among efficientnet_lite and torchvision's networks,
-# fp32, for a picture alone and among sixteen: at most 7e-6; a picture that is computed again gives the same bits.
-_TOLERANCE = 1e-4
-_TOLERANCE_OF_TWO_BYTES = 0.05
-_EVAL = "it must give the same in eval mode"
+# Relative to the largest number of the answer. A picture that is computed again gave the same bits in every network
+# that was tried. Among sixteen others, most fp32 networks differ by 1e-7 to 4e-6, but deep ones with random weights
+# amplify rounding (efficientnet_b0: 7e-5, efficientnet_b3: 0.4): what differs is computed again in double precision.
+_AGAIN, _AMONG, _AMONG_OF_TWO_BYTES = 1e-6, 1e-3, 0.05
 
 
 def check_purity(name: str, module: nn.Module, size: tuple[int, int]) -> None:
@@ -42,17 +42,19 @@ def check_purity(name: str, module: nn.Module, size: tuple[int, int]) -> None:
     one = _Trial(name, module, torch.rand(_BATCH, 3, *size, generator=generator) * brightness)
     with kept(), torch.no_grad():
         alone = one.alone()
-        if not one.is_equal(one.alone(), alone):
+        if not _is_close(one.alone(), alone, _AGAIN):
             raise _impure(f"{name} gives a picture another answer when it is computed again", one.why_again())
         among = one.among()
-        if not one.is_equal(among, alone):
+        if not (one.is_near(among, alone) or one.is_near_in_double()):
             raise _impure(f"{name} gives a picture another answer among sixteen others", one.why_among())
-        if not one.is_equal(one.alone(), alone):
+        if not _is_close(one.alone(), alone, _AGAIN):
             raise _impure(f"{name} gives a picture another answer after others", one.why_again())
 
 
 def _impure(what: str, why: str) -> ModelError:
-    return ModelError(f"{what}: {why}", remedy=f"{_EVAL}, for a picture alone and among others")
+    return ModelError(
+        f"{what}: {why}", remedy="in eval mode it must give the same, for a picture alone and among others"
+    )
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,21 @@ class _Trial:
             raise ModelError(f"{what}: it gives {_shape(answers)}", remedy=remedy)
         return answers[_PLACE : _PLACE + 1]
 
-    def is_equal(self, one: Tensor, other: Tensor) -> bool:
+    def is_near(self, one: Tensor, other: Tensor) -> bool:
+        """Whether two computations of a picture, alone and among others, differ by no more than rounding."""
         kinds = {value.dtype for value in (*self.module.parameters(), *self.module.buffers())}
         is_coarse = any(kind.is_floating_point and kind.itemsize == 2 for kind in kinds)
-        return _is_close(one, other, _TOLERANCE_OF_TWO_BYTES if is_coarse else _TOLERANCE)
+        return _is_close(one, other, _AMONG_OF_TWO_BYTES if is_coarse else _AMONG)
+
+    def is_near_in_double(self) -> bool:
+        """Likewise in double precision, where even a network that amplifies rounding shows none."""
+        try:
+            precise = replace(self, module=copy.deepcopy(self.module).double(), pictures=self.pictures.double())
+            return precise.is_near(precise.among(), precise.alone())
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # the user's own code need not be made for another type: what was seen stands
+            return False
 
     def why_again(self) -> str:
         """What changes from one computation of a picture to the next."""
@@ -119,7 +132,7 @@ class _Trial:
             one, other = alone.get(node.name), among.get(node.name)
             if one is None or other is None or one.shape[1:] != other.shape[1:] or len(other) != _BATCH:
                 continue
-            if not self.is_equal(other[_PLACE : _PLACE + 1], one):
+            if not self.is_near(other[_PLACE : _PLACE + 1], one):
                 if "norm" in str(node.target):
                     return f"{_where(node)} takes the statistics of the batch"
                 return f"{_where(node)} mixes pictures"

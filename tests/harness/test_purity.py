@@ -6,6 +6,7 @@ import pytest
 
 from harness.errors import ModelError, SplitError
 from harness.models import load_model, model_names
+from harness.pictures import load_pictures
 from harness.purity import check_purity
 from harness.splits import Network
 
@@ -44,6 +45,12 @@ def test_an_answer_that_was_kept_from_the_first_picture_is_refused() -> None:
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5"])
 def test_the_rounding_of_real_networks_is_no_impurity(name: str) -> None:
     check_purity(name, load_model(name, weights="auto" if "lite" in name else "random").module, (64, 64))
+
+
+def test_a_deep_random_network_that_amplifies_rounding_is_pure() -> None:
+    photographs = load_pictures("builtin", size=SIZE, train_count=32, held_out_count=2).train.as_float()
+    model = load_model("efficientnet_b0", weights="random", input_size=SIZE, calibration=lambda _: photographs)
+    check_purity("efficientnet_b0", model.module, SIZE)
 
 
 @pytest.mark.slow
