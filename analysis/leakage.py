@@ -43,6 +43,10 @@ FEWEST_PICTURES = 48
 # Judging may fail inside torch or numpy, where memory is short: that row says so, the others go on.
 FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
 
+_MIXED = (
+    "its activation does not hold one picture after the other along its first dimension: attacks cannot learn from it"
+)
+
 
 @dataclass(frozen=True)
 class Target:
@@ -82,6 +86,9 @@ def attack_network(
         return
     bench = _Bench(store, network, pictures)
     yield from bench.reference([t for t in missing if t.point.index == 0])
+    mixed = [t for t in missing if not holds_pictures_apart(network, t.point)]
+    yield from (bench.refuse(name, t, _MIXED) for t in mixed for name in attacks if (t.cell.hash, name) not in done)
+    missing = [t for t in missing if t not in mixed]
     points = sorted({t.point for t in missing if t.point.index}, key=lambda point: point.index)
     for group in _groups(points, len(pictures.train)):
         own = collect_pairs(graph(), group, pictures)
@@ -91,6 +98,12 @@ def attack_network(
                 todo = [t for t in here if (t.cell.hash, name) not in done]
                 yield from bench.judge(name, own[point.index], todo)
             del own[point.index]
+
+
+def holds_pictures_apart(network: Network, point: SplitPoint) -> bool:
+    """Whether the activation of many pictures is those of each, one after the other along the first dimension."""
+    node = next(n for n in network.graph(BATCH).graph.nodes if n.name == point.node)
+    return tuple(node.meta["val"].shape) == (BATCH, *point.activation_shape[1:])
 
 
 def collect_pairs(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: Pictures) -> dict[int, Pairs]:
@@ -212,6 +225,10 @@ class _Bench:
         record = learned.model_copy(update=judged)
         self.store.keep_leakage(record)
         return record
+
+    def refuse(self, name: str, target: Target, reason: str) -> LeakageRecord:
+        """Keep why an attack cannot be tried."""
+        return self._failed(name, target, "failed", reason)
 
     def _failed(self, name: str, target: Target, status: str, reason: str) -> LeakageRecord:
         record = LeakageRecord.model_validate(

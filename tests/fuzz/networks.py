@@ -1,7 +1,7 @@
 """Networks drawn at random, as users might write them, and what the product makes of each.
 
-`python -m tests.fuzz.networks --count 2000` takes each through a run (survey or heads, fp32, a share in int8, attacked
-by linear) and counts what came of them; `tests.fuzz.networks:seed_1234` is the factory of one.
+`python -m tests.fuzz.networks --count 2000` exports, verifies and attacks each (fp32, a share in int8; every eighth
+through a whole run) and counts what came of them; `tests.fuzz.networks:seed_1234` is the factory of one.
 """
 
 from __future__ import annotations
@@ -30,12 +30,21 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, weight_norm
 
+from analysis.attacks import ATTACKS
 from analysis.benchmark import Benchmark
 from analysis.campaign import carry_out, wanted_of
+from analysis.leakage import collect_pairs, holds_pictures_apart
 from analysis.run import Run
-from device_runner.errors import SplitbenchError
+from analysis.selection import to_survey
+from analysis.subject import Experiment, Subject
+from device_runner.errors import RunnerError, SplitbenchError
+from harness.errors import ExportError
+from harness.export import Made
+from harness.heads import TorchHead
 from harness.pictures import Pictures, load_pictures
 from harness.results.schema import RunConfig
+from harness.splits import SplitPoint, extract_head
+from harness.verification import host_reference
 
 SIDE = 32
 _MOST_VALUES = 40_000  # of an activation: a network stays small
@@ -622,12 +631,19 @@ class _Silent:
 
 
 def try_network(seed: int) -> Outcome:
-    """Take one network through a run, as `bench run` does: its survey and the anchors, or every head."""
+    """Take one network through what a run does: most through a survey alone, each eighth through `bench run`'s all."""
     outcome = Outcome(networks=1)
     try:
         with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
             warnings.simplefilter("ignore")
-            _run(seed, Path(folder), outcome)
+            config = _config(seed)
+            pictures = {(SIDE, SIDE): _pictures()}
+            job = Benchmark(config, Path(folder) / "exported", _Silent(), _pictures_by_size=pictures)
+            if seed % 8:
+                for experiment in job.experiments:
+                    _survey(seed, job, experiment, outcome)
+            else:
+                _run(seed, job, Path(folder) / "run", outcome)
     except SplitbenchError as exc:
         outcome.refused[_kind(str(exc))] += 1
     except Exception:  # what this looks for
@@ -635,26 +651,78 @@ def try_network(seed: int) -> Outcome:
     return outcome
 
 
-def _run(seed: int, folder: Path, outcome: Outcome) -> None:
-    config = RunConfig(
+def _config(seed: int) -> RunConfig:
+    return RunConfig(
         models=(f"tests.fuzz.networks:seed_{seed}",),
         split="finest" if seed % 3 == 0 else "all",
         devices=("local",),
-        precisions=("fp32", "int8") if seed % 4 == 0 else ("fp32",),
+        precisions=("fp32", "int8") if seed % 4 == 0 else ("int8",) if seed % 10 == 3 else ("fp32",),
         input_size=(SIDE, SIDE),
         warmup=0,
         iterations=1,
         rounds=1,
-        survey="none" if seed % 10 == 1 else "only",
+        survey="none" if seed % 16 == 0 else "only",
         attacks=("linear",),
         pictures="builtin",
         weights="random",
         seed=0,
     )
-    job = Benchmark(config, folder / "exported", _Silent(), _pictures_by_size={(SIDE, SIDE): _pictures()})
+
+
+def _survey(seed: int, job: Benchmark, experiment: Experiment, outcome: Outcome) -> None:
+    """Export, verify on this machine and attack, without timing anything."""
+    subject, precision = experiment
+    for point in subject.points:
+        cut = subject.cut(point, precision)
+        if isinstance(cut, ExportError):
+            outcome.rows[f"{precision} failed: {_kind(str(cut))}"] += 1
+    verified: list[SplitPoint] = []
+    programs = to_survey(job.config, experiment)
+    for (_, wanted), made in job.export({experiment: programs}).items():
+        assert isinstance(wanted, tuple)
+        if _reason_against(made) is None:
+            verified += wanted
+            continue
+        for (_, head), alone in job.export({experiment: wanted}).items():  # as a run does: one by one
+            assert isinstance(head, SplitPoint)
+            if (reason := _reason_against(alone)) is None:
+                verified.append(head)
+            else:
+                outcome.rows[f"{precision} failed: {_kind(reason)}"] += 1
+    outcome.rows[f"{precision} ok"] += len(verified)
+    verified = [point for point in verified if holds_pictures_apart(subject.network, point)]
+    if verified:
+        _attack(seed, subject, precision, verified, outcome)
+
+
+def _reason_against(made: Made) -> str | None:
+    """Why a program has no figures: it could not be made, or gives something else than PyTorch."""
+    if isinstance(made, ExportError):
+        return str(made)
+    try:
+        host_reference(made)
+    except RunnerError as exc:
+        return str(exc)
+    return None
+
+
+def _attack(seed: int, subject: Subject, precision: str, points: list[SplitPoint], outcome: Outcome) -> None:
+    pairs = collect_pairs(subject.graph(precision), points, subject.pictures)
+    last = points[-1]
+    head = TorchHead(subject.network, last)
+    ATTACKS.load("linear")().fit(pairs[last.index], head=head, budget_s=None)
+    pictures = subject.pictures.held_out.as_float()
+    with torch.no_grad():
+        expected = torch.cat([extract_head(subject.network.graph(1), last.node)(one[None]) for one in pictures])
+        if not torch.allclose(head(pictures), expected, rtol=1e-4, atol=1e-4 * max(1.0, float(expected.abs().max()))):
+            outcome.broken.append(f"seed {seed}: the head that attacks ask is not the network's at {last.name}")
+
+
+def _run(seed: int, job: Benchmark, folder: Path, outcome: Outcome) -> None:
+    """The whole of a run: timing, shipping and attacks."""
     job.export({experiment: wanted_of(job, experiment) for experiment in job.experiments})  # many at once; then in turn
     with _turn or nullcontext(), job.ready() as devices:
-        store = job.create(folder / "run", devices)
+        store = job.create(folder, devices)
         with store.locked():
             carry_out(job, store, devices, lambda: None)
     for row in Run(store).summary().to_dict("records"):
