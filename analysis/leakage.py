@@ -87,7 +87,8 @@ def attack_network(
     bench = _Bench(store, network, pictures)
     yield from bench.reference([t for t in missing if t.point.index == 0])
     mixed = [t for t in missing if not holds_pictures_apart(network, t.point)]
-    yield from (bench.refuse(name, t, _MIXED) for t in mixed for name in attacks if (t.cell.hash, name) not in done)
+    untried = [(name, t) for t in mixed for name in attacks if (t.cell.hash, name) not in done]
+    yield from (bench.without_figures(name, t, "failed", _MIXED) for name, t in untried)
     missing = [t for t in missing if t not in mixed]
     points = sorted({t.point for t in missing if t.point.index}, key=lambda point: point.index)
     for group in _groups(points, len(pictures.train)):
@@ -173,7 +174,7 @@ class _Bench:
             trial = Trial(name)
             reason = trial.skip(own)
             if reason is not None:
-                yield from (self._failed(name, target, "skipped", reason) for target in targets)
+                yield from (self.without_figures(name, target, "skipped", reason) for target in targets)
                 return
             trial.attack.neighbour = self._neighbours.get(name)
             began = time.perf_counter()
@@ -181,7 +182,7 @@ class _Bench:
             seconds = time.perf_counter() - began
             learned = trial.learned()
         except AttackError as exc:
-            yield from (self._failed(name, target, "failed", str(exc)) for target in targets)
+            yield from (self.without_figures(name, target, "failed", str(exc)) for target in targets)
             return
         self._neighbours[name] = trial.attack
         for target in targets:
@@ -199,7 +200,7 @@ class _Bench:
             except ResultsError:
                 raise
             except FAILURES as exc:
-                yield self._failed(name, target, "failed", str(exc))
+                yield self.without_figures(name, target, "failed", str(exc))
 
     def _keep(
         self, learned: LeakageRecord, target: Target, rebuild: Callable[[Tensor], Tensor], matched: Head | None
@@ -226,11 +227,8 @@ class _Bench:
         self.store.keep_leakage(record)
         return record
 
-    def refuse(self, name: str, target: Target, reason: str) -> LeakageRecord:
-        """Keep why an attack cannot be tried."""
-        return self._failed(name, target, "failed", reason)
-
-    def _failed(self, name: str, target: Target, status: str, reason: str) -> LeakageRecord:
+    def without_figures(self, name: str, target: Target, status: str, reason: str) -> LeakageRecord:
+        """Keep why an attack has none."""
         record = LeakageRecord.model_validate(
             {"cell": target.cell.hash, "attack": name, "status": status, "reason": reason}
         )
