@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from device_runner.bundle import build_bundle
-from device_runner.cache import cache_folder
+from device_runner.cache import cache_folder, make_cache_folder
 from device_runner.devices import Device, DeviceFacts, open_device
 from device_runner.devices.lease import Lease
 from device_runner.devices.power import PowerSource, find_power_source
@@ -102,6 +102,7 @@ def prepared(address: str, *, way_back: WayBack = "auto", shape: LinkShape | Non
         HeldError: another harness is measuring on it, of this workstation or of another one, whatever it calls it.
         UsageError: no such device, or this process measures on it already, under another address.
         BuildError: the runner cannot be built for it.
+        MachineError: the cache cannot be written.
     """
     with ExitStack() as stack:
         stack.enter_context(_alone(address, address))
@@ -125,14 +126,9 @@ def _alone(name: str, address: str) -> Iterator[None]:
         name: what is locked: the device's identity, or its address while that is all that is known of it.
     """
     locks = cache_folder() / "devices"
+    make_cache_folder(locks)
     path = locks / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
-    try:
-        locks.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+")
-    except OSError as exc:
-        remedy = "free some space, or set SPLITBENCH_CACHE_DIR to a folder that can be written"
-        raise DeviceError(f"{address} cannot be locked: {exc.strerror}", remedy=remedy) from exc
-    with stream:
+    with path.open("a+") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
