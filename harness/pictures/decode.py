@@ -71,7 +71,7 @@ class Kind(StrEnum):
     MORE = "more"
 
 
-class UnusableError(Exception):
+class Unusable(Exception):  # noqa: N818 - it never leaves this file
     """A file that gives no photograph.
 
     Args:
@@ -93,24 +93,24 @@ def decode(path: Path, smallest_side: int | None = None) -> np.ndarray:
         smallest_side: shrink the photograph until its shorter side has this many pixels; None keeps it as it is.
 
     Raises:
-        UnusableError: the file is no picture, or cannot be used.
+        Unusable: the file is no picture, or cannot be used.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise UnusableError(Kind.NO_FILE)
+            raise Unusable(Kind.NO_FILE)
         stream = path.open("rb")
     except OSError as exc:
-        raise UnusableError(Kind.UNREADABLE, exc.strerror or "") from exc
+        raise Unusable(Kind.UNREADABLE, exc.strerror or "") from exc
     try:
         with stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _decode(stream, path.suffix.lower(), smallest_side)
-    except UnusableError:
+    except Unusable:
         raise
     except (MemoryError, Image.DecompressionBombError) as exc:
-        raise UnusableError(Kind.TOO_LARGE) from exc
+        raise Unusable(Kind.TOO_LARGE) from exc
     except Exception as exc:  # Pillow documents no base of what its readers raise: nearly every class was seen
-        raise UnusableError(Kind.DAMAGED, first_line(exc)) from exc
+        raise Unusable(Kind.DAMAGED, first_line(exc)) from exc
 
 
 def as_rgb(picture: Image.Image, smallest_side: int | None = None) -> np.ndarray:
@@ -118,7 +118,7 @@ def as_rgb(picture: Image.Image, smallest_side: int | None = None) -> np.ndarray
     if picture.mode.startswith("I"):  # 16 bit grey: Pillow's own conversion would clip at 255
         picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     elif picture.mode == "F":
-        raise UnusableError(Kind.FLOAT)
+        raise Unusable(Kind.FLOAT)
     if picture.mode in _AVERAGED and "transparency" not in picture.info:
         picture = _shrunk(picture, smallest_side)  # early: what follows copies all pixels
     if picture.has_transparency_data:
@@ -128,11 +128,11 @@ def as_rgb(picture: Image.Image, smallest_side: int | None = None) -> np.ndarray
 
 
 def check_sides(width: int, height: int) -> None:
-    """Raises UnusableError where a picture of these sides, in pixels, is too large, too small, or a mere strip."""
+    """Raises Unusable where a picture of these sides, in pixels, is too large, too small, or a mere strip."""
     if width * height > MOST_PIXELS:
-        raise UnusableError(Kind.TOO_LARGE, f"{width}x{height} pixels")
+        raise Unusable(Kind.TOO_LARGE, f"{width}x{height} pixels")
     if min(width, height) < SMALLEST_SIDE or max(width, height) > MOST_ELONGATED * min(width, height):
-        raise UnusableError(Kind.TOO_SMALL, f"{width}x{height} pixels")
+        raise Unusable(Kind.TOO_SMALL, f"{width}x{height} pixels")
 
 
 def first_line(exc: BaseException) -> str:
@@ -178,15 +178,15 @@ def _shrunk(picture: Image.Image, smallest_side: int | None) -> Image.Image:
     )
 
 
-def _unidentified(head: bytes, suffix: str) -> UnusableError:
+def _unidentified(head: bytes, suffix: str) -> Unusable:
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
-        return UnusableError(Kind.HEIC)
+        return Unusable(Kind.HEIC)
     if head.startswith(_POSTSCRIPT):
-        return UnusableError(Kind.POSTSCRIPT)
+        return Unusable(Kind.POSTSCRIPT)
     ours = {name for name, kind in Image.registered_extensions().items() if kind in FORMATS}
     if suffix in ours or suffix in TGA_SUFFIXES:
-        return UnusableError(Kind.DAMAGED, "no picture inside" if head else "empty")
-    return UnusableError(Kind.NO_PICTURE)
+        return Unusable(Kind.DAMAGED, "no picture inside" if head else "empty")
+    return Unusable(Kind.NO_PICTURE)
 
 
 def main() -> None:
@@ -203,7 +203,7 @@ def main() -> None:
         request = json.loads(line)
         try:
             pixels = np.ascontiguousarray(decode(Path(request["path"]), request["smallest_side"]))
-        except UnusableError as exc:
+        except Unusable as exc:
             answers.write(json.dumps({"kind": exc.kind, "detail": exc.detail}).encode() + b"\n")
         else:
             answers.write(json.dumps({"shape": pixels.shape}).encode() + b"\n" + pixels.tobytes())

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.pictures.decode import Kind, UnusableError
+from harness.pictures.decode import Kind, Unusable
 from harness.pictures.left_out import LeftOut
 
 # A name with its last number taken out: photographs and frames are numbered.
@@ -51,19 +51,19 @@ class Files:
                 facts = path.stat()
                 if (facts.st_dev, facts.st_ino) in seen:
                     if not stat.S_ISDIR(facts.st_mode):
-                        self.left_out.append(LeftOut.because(path, self.folder, UnusableError(Kind.LINK)))
+                        self.left_out.append(LeftOut.because(path, self.folder, Unusable(Kind.LINK)))
                     continue
                 seen.add((facts.st_dev, facts.st_ino))
                 if stat.S_ISREG(facts.st_mode):
                     self.paths.append(path)
                 elif not stat.S_ISDIR(facts.st_mode):
-                    self.left_out.append(LeftOut.because(path, self.folder, UnusableError(Kind.NO_FILE)))
+                    self.left_out.append(LeftOut.because(path, self.folder, Unusable(Kind.NO_FILE)))
                 else:
                     with os.scandir(path) as entries:
                         for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
                             (links if entry.is_symlink() else waiting).append(path / entry.name)
             except OSError as exc:
-                reason = UnusableError(Kind.UNREADABLE, exc.strerror or type(exc).__name__)
+                reason = Unusable(Kind.UNREADABLE, exc.strerror or type(exc).__name__)
                 self.left_out.append(LeftOut.because(path, self.folder, reason))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_runner.shown import shown
-from harness.pictures.decode import MOST_ELONGATED, MOST_MEMORY, MOST_PIXELS, SMALLEST_SIDE, Kind, UnusableError
+from harness.pictures.decode import MOST_ELONGATED, MOST_MEMORY, MOST_PIXELS, SMALLEST_SIDE, Kind, Unusable
 
 # So many names are given a reason; all of them are in the run's folder.
 _NAMES = 3
@@ -60,7 +60,7 @@ class LeftOut:
     detail: str = ""
 
     @classmethod
-    def because(cls, path: Path, folder: Path, reason: UnusableError) -> LeftOut:
+    def because(cls, path: Path, folder: Path, reason: Unusable) -> LeftOut:
         """A file below `folder` that gave no photograph."""
         return cls(shown(path.relative_to(folder)), reason.kind, reason.detail)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from device_runner.shown import shown
 from harness.errors import PictureError
-from harness.pictures.decode import UnusableError, decode
+from harness.pictures.decode import Unusable, decode
 
 # Where to look, as (x, y) from 0 to 1, for photographs that nobody has looked at: the middle, then around it.
 AROUND_THE_MIDDLE = ((0.5, 0.5), (0.35, 0.4), (0.65, 0.6), (0.65, 0.4), (0.35, 0.6))
@@ -41,6 +41,6 @@ def open_photograph(path: Path) -> np.ndarray:
     """
     try:
         return decode(path)
-    except UnusableError as exc:
+    except Unusable as exc:
         why = f"{exc.kind}, {exc.detail}" if exc.detail else f"{exc.kind}"
         raise PictureError(f"{shown(path)}: {why}", remedy="replace or remove the file") from exc

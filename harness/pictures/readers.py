@@ -18,7 +18,7 @@ import numpy as np
 
 from device_runner.errors import MachineError
 from harness.pictures import decode
-from harness.pictures.decode import Kind, UnusableError
+from harness.pictures.decode import Kind, Unusable
 
 # A photograph of 200 megapixels takes some seconds; what takes longer than this is not decoded but stuck.
 LIMIT_S = 20.0
@@ -45,7 +45,7 @@ class Reader:
         """As `harness.pictures.decode.decode`, but nothing in the file can hang or end this process.
 
         Raises:
-            UnusableError: the file gives no photograph.
+            Unusable: the file gives no photograph.
             MachineError: no decoding process starts here.
         """
         process = self._process or self._start()
@@ -56,15 +56,15 @@ class Reader:
             process.stdin.flush()
             answer = json.loads(self._line(deadline))
             if "kind" in answer:
-                raise UnusableError(Kind(answer["kind"]), answer["detail"])
+                raise Unusable(Kind(answer["kind"]), answer["detail"])
             shape = answer["shape"]
             return np.frombuffer(self._take(int(np.prod(shape)), deadline), np.uint8).reshape(shape)
         except TimeoutError as exc:
             self.close()
-            raise UnusableError(Kind.TOO_SLOW, f"more than {self._limit_s:.3g} s") from exc
+            raise Unusable(Kind.TOO_SLOW, f"more than {self._limit_s:.3g} s") from exc
         except (EOFError, BrokenPipeError) as exc:
             self.close()
-            raise UnusableError(Kind.DAMAGED, "it crashes Pillow") from exc
+            raise Unusable(Kind.DAMAGED, "it crashes Pillow") from exc
 
     def kill(self) -> None:
         """Let a `read` in another thread end now; close afterwards."""
@@ -120,7 +120,7 @@ class Reader:
 
 def read_files(
     paths: Sequence[Path], smallest_side: int | None, *, limit_s: float = LIMIT_S
-) -> Generator[tuple[Path, np.ndarray | UnusableError]]:
+) -> Generator[tuple[Path, np.ndarray | Unusable]]:
     """Each file with its pixels or the reason why it has none, in order; several are decoded at once.
 
     Close the iterator where it is not read to its end: the processes end with it.
@@ -131,16 +131,16 @@ def read_files(
     for reader in readers:
         free.put(reader)
 
-    def read(path: Path) -> np.ndarray | UnusableError:
+    def read(path: Path) -> np.ndarray | Unusable:
         reader = free.get()
         try:
             return reader.read(path, smallest_side)
-        except UnusableError as exc:
+        except Unusable as exc:
             return exc
         finally:
             free.put(reader)
 
-    ahead: deque[tuple[Path, Future[np.ndarray | UnusableError]]] = deque()
+    ahead: deque[tuple[Path, Future[np.ndarray | Unusable]]] = deque()
     pool = ThreadPoolExecutor(count, thread_name_prefix="pictures")
     try:
         for path in paths:

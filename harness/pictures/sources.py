@@ -20,7 +20,7 @@ from device_runner.errors import UsageError
 from device_runner.registry import suggest
 from device_runner.shown import shown
 from harness.errors import PictureError
-from harness.pictures.decode import Kind, UnusableError, as_rgb, check_sides, first_line
+from harness.pictures.decode import Kind, Unusable, as_rgb, check_sides, first_line
 from harness.pictures.files import Files, series
 from harness.pictures.left_out import LeftOut, summary
 from harness.pictures.likeness import Copies, by_scene, neighbours, refuse_leaks, without_copies
@@ -137,7 +137,7 @@ class _Drawn:
         with closing(read_files(paths, self._detail)) as reading:
             for opened, (path, result) in enumerate(reading, 1):
                 told(opened)
-                if isinstance(result, UnusableError):
+                if isinstance(result, Unusable):
                     self.left_out.append(LeftOut.because(path, folder, result))
                     continue
                 photograph = Photograph(shown(path.relative_to(folder)), result)
@@ -149,7 +149,7 @@ class _Drawn:
                 taken.append((path, photograph))
                 if len(taken) == self._most:
                     rest = paths[opened:]
-                    self.left_out += [LeftOut.because(path, folder, UnusableError(Kind.MORE)) for path in rest]
+                    self.left_out += [LeftOut.because(path, folder, Unusable(Kind.MORE)) for path in rest]
                     break
         return taken
 
@@ -170,7 +170,7 @@ def films(paths: Sequence[Path], taken: Sequence[tuple[Path, Photograph]]) -> li
     followed: dict[int, list[bool]] = {}
     with closing(read_files([path for _, _, path in probes], PROBE_DETAIL)) as following:
         for (number, photograph, _), (_, pixels) in zip(probes, following, strict=True):
-            if not isinstance(pixels, UnusableError):
+            if not isinstance(pixels, Unusable):
                 alike = bool(neighbours([photograph, Photograph("the next", pixels)])[0, 1])
                 followed.setdefault(number, []).append(alike)
     return [
@@ -209,7 +209,7 @@ def dataset(name: str, root: Path, size: tuple[int, int], seed: int, held_out_co
             try:
                 pixels = as_rgb(items[int(index)][0], KEPT_DETAIL * max(size))
                 check_sides(pixels.shape[1], pixels.shape[0])
-            except UnusableError as exc:
+            except Unusable as exc:
                 left_out.append(LeftOut(source, exc.kind, exc.detail))
             except Exception as exc:  # likewise; an item that cannot be read is left out alone
                 left_out.append(LeftOut(source, Kind.DAMAGED, first_line(exc)))

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from harness.pictures.decode import Kind, UnusableError
+from harness.pictures.decode import Kind, Unusable
 from harness.pictures.readers import read_files
 
 # As (Pillow's format, mode, suffix, options): what is opened, and what only looks like it.
@@ -70,9 +70,9 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
     slowest: tuple[float, str] = (0.0, "")
 
-    def add(self, name: str, result: np.ndarray | UnusableError) -> None:
+    def add(self, name: str, result: np.ndarray | Unusable) -> None:
         """Count one file."""
-        if isinstance(result, UnusableError):
+        if isinstance(result, Unusable):
             self.left_out[result.kind, _words(result)] += 1
             if "\n" in result.detail or not result.detail.isprintable():
                 self.wrong.append(f"{name}: {result.detail!r}")
@@ -192,7 +192,7 @@ def read_damaged(count: int, seed: int, first: int = 0) -> Outcome:
     return outcome
 
 
-def _words(reason: UnusableError) -> str:
+def _words(reason: Unusable) -> str:
     """The reader's own words without the numbers in them, so that equal reasons count together."""
     return "".join(letter for letter in reason.detail if not letter.isdigit())[:60]
 

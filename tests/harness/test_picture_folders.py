@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from harness.errors import PictureError
 from harness.pictures import LeftOut, Pictures, load_pictures, summary
-from harness.pictures.decode import Kind, UnusableError
+from harness.pictures.decode import Kind, Unusable
 from harness.pictures.photographs import open_photograph
 from harness.pictures.readers import Reader, read_files
 from tests.fuzz.pictures import read_damaged
@@ -103,7 +103,7 @@ def test_a_file_that_hangs_or_crashes_its_reader_is_left_out_alone(folder: Path)
         for sent, kind in ((signal.SIGSTOP, Kind.TOO_SLOW), (signal.SIGKILL, Kind.DAMAGED)):
             (mine,) = {child.pid for child in psutil.Process().children()} - before
             os.kill(mine, sent)
-            with pytest.raises(UnusableError) as error:
+            with pytest.raises(Unusable) as error:
                 reader.read(good, None)
             assert error.value.kind is kind
             assert reader.read(good, 16).shape == (16, 20, 3)
