@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Protocol
 
+import pandas as pd
 from torch import Tensor
 
 from analysis.attacks import ATTACKS, check_attacks
@@ -297,6 +298,9 @@ class Benchmark:
         names = {t.cell.hash: t.point.name for t in targets}
         graph: Callable[[], CuttableGraph] = lambda: subject.graph(precision)  # noqa: E731 - typed
         for record in attack_network(store, subject.network, graph, targets, subject.pictures):
+            if record.status == "failed":
+                what = f"{subject.model.name} {precision} {names[record.cell]}"
+                self.watcher.note(f"{what}: {record.attack} failed: {record.reason}")
             self.watcher.step(f"{subject.model.name} {precision} {names[record.cell]}: {record.attack}")
 
 
@@ -307,6 +311,13 @@ def shipped_cells(store: RunStore) -> set[str]:
     return own | {
         cell for (_, round_), r in store.surveys().items() if r.status == "ok" and not round_ for cell in r.cells
     }
+
+
+def with_figures(table: pd.DataFrame) -> set[str]:
+    """The networks that a run's summary has a row without failure for; of split 0, where it has others, none counts."""
+    of_heads = table[table["split_index"] > 0]
+    only_pictures = table[~table["model"].isin(of_heads["model"])]
+    return {str(name) for rows in (of_heads, only_pictures) for name in rows[rows["status"] == "ok"]["model"]}
 
 
 def unmeasured(asked: Sequence[str], measured: Collection[str]) -> ModelError | None:

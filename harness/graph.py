@@ -48,6 +48,7 @@ def functional_graph(name: str, module: nn.Module, size: tuple[int, int], batch:
         raise SplitError(f"{name} does not give exactly one tensor", remedy="have it return its logits alone")
     output.args = (results[0],)
     _keep_only_what_matters(graph)
+    _lay_rows_first(graph)
     for node in graph.graph.nodes:
         if not all(isinstance(side, int) for side in getattr(node.meta.get("val"), "shape", ())):
             raise SplitError(
@@ -77,6 +78,14 @@ def _keep_only_what_matters(graph: fx.GraphModule) -> None:
             graph.graph.erase_node(node)
     graph.graph.set_codegen(fx.graph.CodeGen())
     graph.delete_all_unused_submodules()
+    graph.recompile()
+
+
+def _lay_rows_first(graph: fx.GraphModule) -> None:
+    """Let no operation ask for channels last: the numbers are the same, and activations travel row by row."""
+    for node in graph.graph.nodes:
+        if node.kwargs.get("memory_format") not in (None, torch.preserve_format, torch.contiguous_format):
+            node.kwargs = node.kwargs | {"memory_format": torch.contiguous_format}
     graph.recompile()
 
 

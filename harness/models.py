@@ -105,7 +105,8 @@ def load_model(
         seed: of random weights.
         input_size: height and width in pixels; None takes the network's own.
         calibration: gives training pictures (N x 3 x H x W on [0, 1]) for a size; batch norm of random weights is
-            calibrated on them, because otherwise the activations of deep networks vanish.
+            calibrated on them, because otherwise the activations of deep networks vanish. A factory's network whose
+            batch norm has learned statistics is taken as it is.
 
     Raises:
         UsageError: unknown name.
@@ -124,7 +125,10 @@ def load_model(
     if state is not None:
         label = "; ".join([label, *load_state(network, state, label)])
     module = PictureModel(network, source.mean, source.std).eval()
-    if state is None:
+    is_trained = state is not None or (source.is_brought and _has_learned_statistics(module))
+    if state is None and is_trained:
+        label = "as the factory gives them"
+    elif state is None:
         label = f"random, seed {seed}"
         if calibration is not None:
             try:
@@ -134,12 +138,22 @@ def load_model(
     if source.is_brought:
         check_purity(name, module, size)
         make_plain(module)  # only now: what was saved and what is checked are the weights as they were brought
-    return Model(name, module, size, label, trained=state is not None)
+    return Model(name, module, size, label, trained=is_trained)
+
+
+def _norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+def _has_learned_statistics(module: nn.Module) -> bool:
+    """Whether a batch norm has other statistics than those that it is made with."""
+    kept = [(m.running_mean, m.running_var) for m in _norms(module)]
+    return any(mean.any() or (variance != 1).any() for mean, variance in kept if mean is not None is not variance)
 
 
 def calibrate_batch_norm(module: nn.Module, pictures: Tensor, *, batch: int = 32) -> None:
     """Set batch norm's running statistics to those of pictures (N x 3 x H x W on [0, 1]); weights stay."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = _norms(module)
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]

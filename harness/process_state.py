@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def kept() -> Iterator[None]:
     """Leave the process as it was before the block: torch's defaults, random numbers, folder, warnings, signals.
 
-    What the block imports, prints or sets in the environment stays.
+    What the block imports or sets in the environment stays; what it prints goes to standard error, for standard output
+    may be a table that somebody else reads.
     """
     undo = [*_torch_defaults(), *_random_numbers(), *_interpreter()]
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
         for one in undo:
             one()

@@ -112,6 +112,8 @@ def _damaged(path: Path, kind: str, exc: Exception) -> ModelError:
 
 def _unwrapped(path: Path, content: object, where: str = "") -> tuple[State, str]:
     if isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values()):
+        if not all(isinstance(name, str) for name in content):
+            raise ModelError(f"{path} holds tensors under other names than text", remedy=_SAVE_WEIGHTS)
         return content, where
     if isinstance(content, Mapping):
         for name in _WRAPPERS:

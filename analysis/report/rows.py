@@ -19,7 +19,7 @@ SERIES = ("precision", "attack")
 
 RANDOM_WEIGHTS = "Random weights: the leakage of random weights is not that of trained ones."
 THREAT_MODEL = "What this attacker recovered: a lower bound on the leakage. Low does not mean private."
-NO_ATTACK = "No attack was run: nothing is known about the leakage."
+NO_ATTACK = "No attack gave a figure: nothing is known about the leakage."
 NO_REASON = "no reason was recorded"
 EMULATED = "Emulated device: its times mean nothing."
 DELEGATED_ENOUGH = 0.9

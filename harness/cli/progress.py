@@ -20,15 +20,15 @@ _TITLES = {
 
 def table_console() -> Console:
     """Where tables are printed: as wide as the terminal; in a pipe or a file so wide that no row is cut or wrapped."""
-    console = Console()
-    return console if console.is_terminal else Console(width=10_000)
+    console = Console(emoji=False)
+    return console if console.is_terminal else Console(width=10_000, emoji=False)
 
 
 class Display:
     """Shows phases as bars on standard error; without a terminal, a line a phase and one now and then."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, emoji=False)
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),

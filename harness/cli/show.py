@@ -25,9 +25,9 @@ def show(run: Run, *, link: str | None = None) -> None:
         notices=run.file.notices,
         timers=clocks,
     )
-    console = Console()
+    console = Console(emoji=False)
     if not console.is_terminal:
-        console = Console(width=100)  # what the tables are made for
+        console = Console(width=100, emoji=False)  # what the tables are made for
     accuracy = Accuracy.of(estimates)
     console.print(summary_tables(summary, notices=run.file.notices, accuracy=accuracy, timers=clocks))
     for path in (*written.charts, written.html):

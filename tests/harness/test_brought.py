@@ -146,3 +146,21 @@ def test_shapes_that_depend_on_values_are_refused() -> None:
     model = load("ChoosesShapes")
     with pytest.raises(SplitError, match="depend on the values of tensors"):
         Network(model)
+
+
+def test_statistics_that_a_factorys_network_has_learned_stay() -> None:
+    def calibration(size: tuple[int, int]) -> torch.Tensor:
+        return torch.rand(8, 3, *size)
+
+    name = "brought_networks:with_learned_statistics"
+    model = load_model(name, weights="auto", input_size=SIZE, calibration=calibration)
+    statistics = model.module.network.get_submodule("1").get_buffer("running_var")
+    assert statistics.tolist() == [9.0] * 4
+    assert model.trained
+    assert model.weights == "as the factory gives them"
+
+
+def test_what_a_factory_prints_does_not_go_into_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    load("prints")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "shapes as expected\n")

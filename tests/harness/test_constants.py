@@ -20,7 +20,7 @@ from harness.quantize import QuantizedNetwork
 from harness.splits import CuttableGraph, Network
 from harness.verification import host_reference
 
-SHARED = ("ThereAndBack", "Recurrent", "ManyUses", "ComputedWeights")
+SHARED = ("ThereAndBack", "Recurrent", "ManyUses", "ComputedWeights", "ChannelsLast")
 
 
 @pytest.fixture(scope="module", params=SHARED)

@@ -196,3 +196,9 @@ def test_a_file_with_something_else_is_refused(tmp_path: Path, content: object) 
     torch.save(content, path)
     with pytest.raises(ModelError, match="state dict"):
         read_weights(path)
+
+
+def test_names_that_are_numbers_are_one_line(tmp_path: Path) -> None:
+    torch.save({0: torch.zeros(1), 1: torch.zeros(1)}, tmp_path / "numbers.pt")
+    with pytest.raises(ModelError, match="under other names than text; "):
+        read_weights(tmp_path / "numbers.pt")

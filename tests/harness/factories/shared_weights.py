@@ -99,3 +99,18 @@ class Unbounded(nn.Module):
         x = torch.relu(self.first(x)) + float("inf")
         out: Tensor = self.last(torch.sigmoid(x).mean((2, 3)))
         return out
+
+
+class ChannelsLast(nn.Module):
+    """Weights and maps with their channels last in memory, of one channel also."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = nn.Conv2d(3, 1, 1), nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2)
+        self.maps = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.last = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.maps(x.to(memory_format=torch.channels_last)))
+        out: Tensor = self.last(x.contiguous(memory_format=torch.channels_last).mean((2, 3)))
+        return out
