@@ -20,7 +20,10 @@ from harness.quantize import QuantizedNetwork
 from harness.splits import CuttableGraph, Network
 from harness.verification import host_reference
 
-SHARED = ("ThereAndBack", "Recurrent", "ManyUses", "ComputedWeights", "ChannelsLast")
+SHARED = (
+    *("ThereAndBack", "Recurrent", "ChannelsLast"),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("ManyUses", "ComputedWeights")),
+)
 
 
 @pytest.fixture(scope="module", params=SHARED)
