@@ -13,13 +13,19 @@ import psutil
 
 from device_runner.bundle import Bundle
 from device_runner.devices.base import Completed, Device, DeviceFacts
-from device_runner.errors import DeviceError, TransferError
+from device_runner.errors import DeviceError, TransferError, UsageError
 
 
 class Local(Device):
     """The machine that the harness itself runs on. Nothing is copied; activations travel over loopback."""
 
     target, direct_link = "host", "loopback"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        [name] = self.discover()
+        if address != name:  # under another name it would be measured twice at once
+            raise UsageError(f"'{address}' is not a device", remedy=f"did you mean {name}?")
 
     @classmethod
     def discover(cls) -> list[str]:

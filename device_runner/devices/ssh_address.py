@@ -58,7 +58,7 @@ class SshAddress:
 
 def refuse_ssh_without_scheme(text: str) -> None:
     """Refuse what must have been meant as an ssh address, and say how that is written. Raises UsageError."""
-    bare = re.sub("(?i)^ssh:/*", "", text)
+    bare = re.sub("(?i)^(ssh|sftp|scp):/*", "", text)
     if not ("@" in bare or bare != text or _is_host(bare)):
         return
     guess = _SCHEME + (f"[{bare}]" if bare.count(":") > 1 and "[" not in bare else bare)
@@ -68,7 +68,7 @@ def refuse_ssh_without_scheme(text: str) -> None:
 
 def without_password(text: str) -> str:
     """An address as it may be shown, whatever was typed."""
-    return re.sub("(?i)^((?:ssh:/*)?+[^:]*):.*@", r"\1:...@", text)
+    return re.sub("(?i)^((?:(?:ssh|sftp|scp):/*)?+[^:]*):.*@", r"\1:...@", text)
 
 
 def _is_host(text: str) -> bool:

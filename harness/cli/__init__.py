@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
+import os
 import sys
+from typing import NoReturn
 
 import click
 
@@ -41,13 +44,12 @@ def main() -> None:
     if (reason := unsupported()) is not None:
         click.echo(f"bench: {reason}", err=True)
         sys.exit(1)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that has no "≈" shows "?"
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao's import warns of torch's future
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written makes it slower, no more
+    _set_up()
     try:
         # Without standalone mode, click returns the status of an Exit.
         status = bench.main([a for a in arguments if a != "--debug"], prog_name="bench", standalone_mode=False)
+        if sys.stdout is not None:  # it is closed
+            sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
     except click.ClickException as exc:
         exc.show()
@@ -55,8 +57,25 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("bench: interrupted; finish it with: bench run --resume", err=True)
         sys.exit(130)
+    except OSError as exc:
+        if debug or exc.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
+            raise
+        _end_without_output(exc)
     except SplitbenchError as exc:
         if debug:
             raise
         click.echo(f"bench: {shown(str(exc))}", err=True)
         sys.exit(1)
+
+
+def _set_up() -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no "≈" shows "?"
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao's import warns of torch's future
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written makes it slower, no more
+
+
+def _end_without_output(exc: OSError) -> NoReturn:
+    if exc.errno != errno.EPIPE:  # whoever read it has seen enough
+        click.echo(f"bench: the output cannot be written: {exc.strerror}; free disk space", err=True)
+    os._exit(1)  # what is still buffered would fail once more

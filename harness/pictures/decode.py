@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 # What photographs come in, and only formats whose readers do nothing but decode: EPS would start Ghostscript, WMF needs
 # Windows, and BUFR, GRIB or HDF5 hand the file to whatever is registered. MPO opens as JPEG.
@@ -40,6 +41,7 @@ MOST_MEMORY = 4 * 2**30
 # Modes whose pixels can be averaged before they are converted.
 _AVERAGED = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
 _ORIENTATION = 0x0112
+_SUBFILE, _DNG_VERSION = 254, 50706  # a subfile of type 1 is a reduced image of another one
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -58,6 +60,7 @@ class Kind(StrEnum):
 
     HEIC = "HEIC"
     POSTSCRIPT = "PostScript"
+    RAW = "raw"
     DAMAGED = "damaged"
     TOO_LARGE = "too large"
     TOO_SMALL = "too small"
@@ -150,6 +153,8 @@ def _decode(stream: BinaryIO, suffix: str, smallest_side: int | None) -> np.ndar
         stream.seek(0)
         raise _unidentified(stream.read(64), suffix) from exc
     with file:
+        if isinstance(file, TiffImageFile) and (file.tag_v2.get(_SUBFILE, 0) == 1 or _DNG_VERSION in file.tag_v2):
+            raise Unusable(Kind.RAW)  # what Pillow would read of it is a preview
         check_sides(*file.size)
         if smallest_side is not None and file.format in ("JPEG", "MPO"):  # decode no more than is kept
             scale = smallest_side / min(file.size)

@@ -15,6 +15,7 @@ _NAMES = 3
 _SENTENCES = {
     Kind.HEIC: ("HEIC file", "HEIC files", "convert them (heif-convert IN.HEIC OUT.jpg) or export them as JPEG"),
     Kind.POSTSCRIPT: ("PostScript file", "PostScript files", "a program is never run; convert them to PNG"),
+    Kind.RAW: ("camera's raw file", "cameras' raw files", "develop them to JPEG, TIFF or PNG"),
     Kind.DAMAGED: ("damaged picture", "damaged pictures", "replace or remove them"),
     Kind.UNREADABLE: (
         "unreadable file or folder",

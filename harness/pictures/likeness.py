@@ -28,7 +28,7 @@ _LEAST_CONTRAST = 0.2
 
 
 class Copies:
-    """Knows photographs again that were saved again, at another size, or mirrored."""
+    """Knows photographs again that were saved again, at another size, mirrored, or turned by a right angle."""
 
     def __init__(self) -> None:
         self._kept: list[Photograph] = []
@@ -43,7 +43,7 @@ class Copies:
         """The photograph among those remembered that this one is a copy of, or None."""
         thumbnail = _thumbnail(photograph.pixels, 16)
         tolerance = min(_COPY_TOLERANCE, max(_LEAST_COPY_TOLERANCE, _COPY_SHARE * _contrast(thumbnail)))
-        for view in (thumbnail, thumbnail[:, ::-1]):
+        for view in _views(thumbnail):
             close = np.abs(self._thumbnails - view).mean(axis=(1, 2, 3)) <= tolerance
             if close.any():
                 return self._kept[int(close.argmax())]
@@ -64,7 +64,7 @@ def refuse_leaks(train: Iterable[Photograph], held_out: Iterable[Photograph]) ->
 
     Raises:
         PictureError: a held-out photograph is a training one, too: the same source, the same pixels, or a copy that
-            was saved again, at another size or mirrored.
+            was saved again, at another size, mirrored or turned.
     """
     known = Copies()
     sources = set()
@@ -135,6 +135,13 @@ def by_scene(photographs: Sequence[Photograph], together: Iterable[Sequence[str]
 
 def _thumbnail(pixels: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX)).astype(np.float32)
+
+
+def _views(thumbnail: np.ndarray) -> Iterator[np.ndarray]:
+    """The thumbnail in the eight ways in which it can lie."""
+    for turns in range(4):
+        turned = np.rot90(thumbnail, turns)
+        yield from (turned, turned[:, ::-1])
 
 
 def _contrast(thumbnail: np.ndarray) -> float:

@@ -197,6 +197,7 @@ def dataset(name: str, root: Path, size: tuple[int, int], seed: int, held_out_co
     EpsImagePlugin.gs_binary = False  # torchvision opens files by content, and Pillow would start Ghostscript
     try:
         items = kind(root.expanduser(), **options)
+        count = len(items)
     except Exception as exc:  # torchvision documents no base of what its datasets raise
         raise PictureError(
             f"{name} cannot be read from {shown(root)}: {first_line(exc)}", remedy="put the dataset there first"
@@ -204,7 +205,7 @@ def dataset(name: str, root: Path, size: tuple[int, int], seed: int, held_out_co
     left_out: list[LeftOut] = []
 
     def photographs() -> Iterator[Photograph]:
-        for index in np.random.default_rng(seed).permutation(len(items)):
+        for index in np.random.default_rng(seed).permutation(count):
             source = f"{name}-{index}"
             try:
                 pixels = as_rgb(items[int(index)][0], KEPT_DETAIL * max(size))

@@ -144,6 +144,20 @@ def test_pictures_of_108_megapixels_are_read(tmp_path: Path) -> None:
         assert reader.read(tmp_path / "telephone.jpg", 64).shape == (64, 85, 3)
 
 
+def test_a_preview_of_a_raw_file_is_no_photograph(folder: Path) -> None:
+    scene(9).save(folder / "preview.dng", "TIFF", tiffinfo={254: 1})
+    scene(10).save(folder / "scan.tif", "TIFF")
+    pictures = load(folder)
+    assert kinds(pictures) == {Kind.RAW: 1}
+    assert "scan.tif" in sources(pictures)
+
+
+def test_a_picture_that_was_turned_is_a_copy(folder: Path) -> None:
+    for turn in (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.TRANSVERSE):
+        scene(11).transpose(turn).save(folder / f"turned{turn}.png")
+    assert kinds(load(folder)) == {Kind.COPY: 2}
+
+
 def test_names_of_any_bytes_are_shown_escaped(folder: Path) -> None:
     names = {
         b"\xfc.png": "\\xfc.png",

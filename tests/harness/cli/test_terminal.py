@@ -99,6 +99,12 @@ def test_a_reader_that_leaves_is_no_error_to_speak_of(shell: str) -> None:
     assert done.stderr == b""
 
 
+def test_an_output_that_is_full_is_one_line() -> None:
+    done = said("click.echo('one line')", "{} >/dev/full")
+    assert done.returncode == 1
+    assert done.stderr.decode() == "bench: the output cannot be written: No space left on device; free disk space\n"
+
+
 def test_an_error_is_one_line_whatever_its_names_hold() -> None:
     done = said('raise UsageError("no [red] \\x1b[31m\\n \\udcff", remedy="none")')
     assert done.returncode == 1
