@@ -12,7 +12,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Protocol
 
-import pandas as pd
 from torch import Tensor
 
 from analysis.attacks import ATTACKS, check_attacks
@@ -311,13 +310,6 @@ def shipped_cells(store: RunStore) -> set[str]:
     return own | {
         cell for (_, round_), r in store.surveys().items() if r.status == "ok" and not round_ for cell in r.cells
     }
-
-
-def with_figures(table: pd.DataFrame) -> set[str]:
-    """The networks that a run's summary has a row without failure for; of split 0, where it has others, none counts."""
-    of_heads = table[table["split_index"] > 0]
-    only_pictures = table[~table["model"].isin(of_heads["model"])]
-    return {str(name) for rows in (of_heads, only_pictures) for name in rows[rows["status"] == "ok"]["model"]}
 
 
 def unmeasured(asked: Sequence[str], measured: Collection[str]) -> ModelError | None:

@@ -146,7 +146,7 @@ def _refuse_beside_resume(context: click.Context) -> None:
 
 def _carry_out(job: Benchmark, store: RunStore, devices: Sequence[ReadyDevice], display: Display) -> None:
     from analysis import Run
-    from analysis.benchmark import unmeasured, with_figures
+    from analysis.benchmark import unmeasured
     from analysis.campaign import carry_out
     from harness.cli.show import show
 
@@ -164,7 +164,7 @@ def _carry_out(job: Benchmark, store: RunStore, devices: Sequence[ReadyDevice], 
     show_now()
     for error in lost[:1]:  # all were noted when they happened
         raise error
-    if (missing := unmeasured(store.file.config.models, with_figures(Run(store).summary()))) is not None:
+    if (missing := unmeasured(store.file.config.models, {cell.model for cell in store.file.cells})) is not None:
         raise missing
 
 

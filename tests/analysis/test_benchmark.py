@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.benchmark import check_sources, with_figures
+from analysis.benchmark import check_sources
 from device_runner.errors import UsageError
 from harness.pictures import load_pictures
 
@@ -23,9 +22,3 @@ def test_too_few_photographs_for_an_attack_are_known_at_once(tmp_path: Path) -> 
     with pytest.raises(UsageError, match="attack decoder learns from 3 or more photographs, and there are 2") as error:
         check_sources(["linear", "decoder"], pictures)
     assert "--attack decoder" in error.value.remedy
-
-
-def test_a_network_of_which_only_the_picture_has_figures_was_not_measured() -> None:
-    rows = [("a", 0, "ok"), ("a", 3, "failed"), ("b", 0, "ok"), ("c", 0, "ok"), ("c", 3, "ok"), ("c", 4, "failed")]
-    table = pd.DataFrame(rows, columns=["model", "split_index", "status"])
-    assert with_figures(table) == {"b", "c"}
