@@ -47,8 +47,8 @@ def functional_graph(name: str, module: nn.Module, size: tuple[int, int], batch:
     if not isinstance(results, tuple | list) or len(results) != 1 or not isinstance(results[0], fx.Node):
         raise SplitError(f"{name} does not give exactly one tensor", remedy="have it return its logits alone")
     output.args = (results[0],)
-    _keep_only_what_matters(graph)
     _lay_rows_first(graph)
+    _keep_only_what_matters(graph)
     for node in graph.graph.nodes:
         if not all(isinstance(side, int) for side in getattr(node.meta.get("val"), "shape", ())):
             raise SplitError(
@@ -86,7 +86,6 @@ def _lay_rows_first(graph: fx.GraphModule) -> None:
     for node in graph.graph.nodes:
         if node.kwargs.get("memory_format") not in (None, torch.preserve_format, torch.contiguous_format):
             node.kwargs = node.kwargs | {"memory_format": torch.contiguous_format}
-    graph.recompile()
 
 
 def ancestors(ends: Iterable[fx.Node], stop: fx.Node | None = None) -> set[fx.Node]:
