@@ -27,6 +27,9 @@ class Elsewhere(Local):
     direct_link, tunnel_link = "direct", "tunnel"
     seen: str | None = None
 
+    def __init__(self, address: str) -> None:
+        Device.__init__(self, address)  # not Local's: it answers to "local" alone
+
     def workstation_address(self) -> str:
         return self.seen  # type: ignore[return-value]
 
