@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from harness.errors import ExportError
 from harness.export import Precision
 from harness.models import Model
 from harness.pictures import Pictures
-from harness.quantize import CALIBRATION_PICTURES, QuantizedNetwork
 from harness.splits import Cut, CuttableGraph, Network, SplitPoint
+
+if TYPE_CHECKING:
+    from harness.quantize import QuantizedNetwork
 
 
 @dataclass(eq=False)
@@ -29,6 +32,8 @@ class Subject:
     @cached_property
     def quantized(self) -> QuantizedNetwork:
         """The int8 twin, made when first needed."""
+        from harness.quantize import CALIBRATION_PICTURES, QuantizedNetwork  # imports ExecuTorch, which takes 5 s
+
         return QuantizedNetwork(self.network, self.pictures.train.as_float()[:CALIBRATION_PICTURES])
 
     def graph(self, precision: str) -> CuttableGraph:

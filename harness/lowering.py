@@ -14,8 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import to_edge_transform_and_lower
 from torch import Tensor, fx, nn
 from torch.fx import traceback
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -107,6 +105,10 @@ def lower(head: fx.GraphModule, picture: Tensor, target: Path) -> Lowered:
         head: one output, or several.
         picture: an example input, 1 x 3 x H x W on [0, 1].
     """
+    # Its import takes 5 s, and a command that lowers nothing goes without.
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
     compute_weights(head)
     fold_batch_norm(head)
     separate_constants(head)

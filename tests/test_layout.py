@@ -62,6 +62,12 @@ def test_a_new_module_that_imports_to_its_right_is_found(copy: Path, importer: s
     assert f"{importer}.planted -> {imported}" in checked.stdout
 
 
+def test_what_lowers_nothing_does_without_executorch() -> None:
+    """Its import takes 5 s: a wrong request, a resumed run or one of exported heads must not wait for it."""
+    program = "import sys, analysis.benchmark; sys.exit('executorch' in sys.modules or 'torchao' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_folder_with_python_files_is_a_package(package: str) -> None:
     folders = {source.parent for source in (ROOT / package).rglob("*.py")}
