@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from device_runner.bundle import Bundle
 from device_runner.devices.local import Local
 from device_runner.frames import Frame, encode_payload
 from device_runner.runner import Job, run_head
+from harness import quantize
 from harness.errors import ExportError
 from harness.lowering import lower
 from harness.models import load_model
@@ -136,3 +139,18 @@ def test_a_dead_channels_bias_fits_the_kernels_int32(
     job = Job(str(tmp_path / "head.pte"), str(tmp_path / "reference"), max_abs_err=1, zero_point=-128)
     device = Local("local")
     assert run_head(device, device.deploy(bundle), job, timeout_s=60).verification is not None
+
+
+@pytest.mark.slow
+def test_no_pattern_of_training_is_in_a_calibrated_network(
+    lively: Callable[[str, int], Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What torchao would look for, for 15 s, changes nothing: DenseNet's batch norms stand alone."""
+    network, pictures = lively("densenet121", 32), torch.rand(1, 3, 32, 32)
+    without = QuantizedNetwork(network, pictures).graph(1)
+    monkeypatch.setattr(quantize, "_without_patterns_of_training", nullcontext)
+    with_it = QuantizedNetwork(network, pictures).graph(1)
+    assert str(without.graph) == str(with_it.graph)
+    assert without.state_dict().keys() == with_it.state_dict().keys()
+    for name, value in without.state_dict().items():
+        assert torch.equal(value, with_it.state_dict()[name]), name
