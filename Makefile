@@ -14,7 +14,7 @@ run: $(VENV)/.installed  ## Measure and attack every split of efficientnet_lite0
 	$(BIN)/bench run --split all
 
 test: check $(ARM64)  ## Check the code and run all but the slow tests
-	$(TESTS) -m "not slow"
+	$(TESTS) -m "not slow" -n 2 --dist loadfile
 
 test-all: check $(ARM64)  ## Check the code and run every test, the slow ones included
 	$(TESTS)

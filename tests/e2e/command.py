@@ -51,6 +51,10 @@ class Bench:
         )
 
     @property
+    def exported_models(self) -> Path:
+        return self.folder / "exported_models"
+
+    @property
     def only_run(self) -> Path:
         (run,) = (self.folder / "runs").iterdir()
         return run

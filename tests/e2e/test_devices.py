@@ -38,9 +38,10 @@ def rounds_of(bench: Bench) -> list[Path]:
     return list(bench.folder.glob("runs/*/journal/rounds/*.json"))
 
 
-def native_runners() -> list[psutil.Process]:
-    running = psutil.process_iter(["cmdline"])
-    return [p for p in running if any(part.endswith("head_runner") for part in p.info["cmdline"] or ())]
+def native_runners(*arguments: str) -> list[psutil.Process]:
+    """The runners on this machine that were started with these arguments, among others."""
+    running = [(p, p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
+    return [p for p, words in running if any(w.endswith("head_runner") for w in words) and {*arguments} <= {*words}]
 
 
 def resumes_whole(bench: Bench, before: dict[Path, bytes]) -> None:
@@ -114,25 +115,26 @@ def test_an_sshd_that_restarts_costs_nothing(bench: Bench, plain_pi: Pi) -> None
     resumes_whole(bench, kept(bench))
 
 
-def test_a_phone_that_is_unplugged_is_gone_on_with(bench: Bench, attached_phone: Phone) -> None:
-    process = bench.start(*SLOW, "--device", attached_phone.address)
-    wait_for(lambda: len(rounds_of(bench)) >= 3)
+def test_a_phone_that_is_unplugged_is_gone_on_with(used_bench: Bench, attached_phone: Phone) -> None:
+    process = used_bench.start(*SLOW, "--device", attached_phone.address)
+    wait_for(lambda: len(rounds_of(used_bench)) >= 3)
     attached_phone.change(state="unplugged")
     _, stderr = process.communicate(timeout=180)
     assert process.returncode == 1, stderr
     assert "--resume" in stderr.decode().strip().splitlines()[-1]
     attached_phone.change(state="device")
-    resumes_whole(bench, kept(bench))
+    resumes_whole(used_bench, kept(used_bench))
 
 
-def test_a_runner_that_the_kernel_kills_is_a_row_with_a_reason(bench: Bench, plain_pi: Pi) -> None:
-    process = bench.start(*ASKED, "--split", "8", "--iterations", "100000", "--device", plain_pi.address)
-    wait_for(lambda: any("100000" in runner.info["cmdline"] for runner in native_runners()))
+def test_a_runner_that_the_kernel_kills_is_a_row_with_a_reason(used_bench: Bench, plain_pi: Pi) -> None:
+    many = "100003"  # nobody else's
+    process = used_bench.start(*ASKED, "--split", "8", "--iterations", many, "--device", plain_pi.address)
+    wait_for(lambda: native_runners(many))
     time.sleep(1)  # into the timed loop
-    for runner in native_runners():
+    for runner in native_runners(many):
         runner.send_signal(signal.SIGKILL)
     _, stderr = process.communicate(timeout=120)
-    table = load_run(bench.only_run).summary()
+    table = load_run(used_bench.only_run).summary()
     assert list(table["status"]) == ["failed"], stderr
     assert "memory" in table["reason"].iloc[0]
     assert table["head_p50_ms"].isna().all()

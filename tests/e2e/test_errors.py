@@ -68,61 +68,59 @@ def test_a_missing_compiler_is_one_line_with_the_remedy(bench: Bench, tmp_path: 
     assert_one_line(done, "compiler", "apt-get install g++")
 
 
-def test_a_truncated_program_is_refused_before_anything_is_timed(bench: Bench) -> None:
-    assert bench("export", TINY, "--input-size", "32", "--split", "2").returncode == 0
-    (program,) = (bench.folder / "exported_models").rglob("head.pte")
+def test_a_truncated_program_is_refused_before_anything_is_timed(used_bench: Bench) -> None:
+    (program,) = used_bench.exported_models.glob("*/002-*/*/head.pte")
     program.write_bytes(program.read_bytes()[:-100])
-    done = bench("run", TINY, *SMALL, "--split", "2")
+    done = used_bench("run", TINY, *SMALL, "--split", "2")
     assert_one_line(done, "head.pte", "delete")
-    assert not list(bench.only_run.glob("journal/*/*"))
+    assert not list(used_bench.only_run.glob("journal/*/*"))
     shutil.rmtree(program.parent)  # as it was told
-    assert bench("run", "--resume").returncode == 0
-    assert set(load_run(bench.only_run).summary()["status"]) == {"ok"}
+    assert used_bench("run", "--resume").returncode == 0
+    assert set(load_run(used_bench.only_run).summary()["status"]) == {"ok"}
 
 
-def test_a_head_that_computes_something_else_gets_no_latency(bench: Bench) -> None:
-    assert bench("export", TINY, "--input-size", "32", "--split", "2").returncode == 0
-    (reference,) = (bench.folder / "exported_models").rglob("reference.safetensors")
+def test_a_head_that_computes_something_else_gets_no_latency(used_bench: Bench) -> None:
+    (reference,) = used_bench.exported_models.glob("*/002-*/*/reference.safetensors")
     content = bytearray(reference.read_bytes())
     content[-400:] = bytes(400)  # the last hundred expected values become 0
     reference.write_bytes(content)
-    assert bench("run", TINY, *SMALL, "--split", "2").returncode == 0
-    table = load_run(bench.only_run).summary()
+    assert used_bench("run", TINY, *SMALL, "--split", "2").returncode == 0
+    table = load_run(used_bench.only_run).summary()
     assert list(table["status"]) == ["failed"]
     assert table["head_p50_ms"].isna().all()
     assert table["psnr_db"].isna().all()
     assert (table["max_abs_err"] > 0).all()
 
 
-def test_a_full_disk_ends_the_run_with_one_line_and_it_goes_on_later(bench: Bench) -> None:
-    run = bench.folder / "small"
+def test_a_full_disk_ends_the_run_with_one_line_and_it_goes_on_later(used_bench: Bench) -> None:
+    run = used_bench.folder / "small"
     run.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(run)], capture_output=True, check=False
     )
     assert mounted.returncode == 0, "this test needs to be root: it mounts a small disk"
     try:
-        done = bench("run", TINY, *SMALL, "--out", "small")
+        done = used_bench("run", TINY, *SMALL, "--out", "small")
         assert_one_line(done, "No space left", "free disk space")
         subprocess.run(["mount", "-o", "remount,size=100m", str(run)], check=True)
-        done = bench("run", "--resume", "small")
+        done = used_bench("run", "--resume", "small")
         assert done.returncode == 0, done.stderr
         assert set(load_run(run).summary()["status"]) == {"ok"}
     finally:
         subprocess.run(["umount", str(run)], check=True)
 
 
-def test_a_network_that_cannot_be_measured_holds_up_no_other(bench: Bench) -> None:
+def test_a_network_that_cannot_be_measured_holds_up_no_other(used_bench: Bench) -> None:
     broken = ("tiny_network:of_the_batch", "tiny_network:unfinished")
     asked = ("run", broken[0], TINY, broken[1], *SMALL, "--split", "2")
-    done = bench(*asked)
+    done = used_bench(*asked)
     assert_one_line(done, *broken, "could not be measured")
     assert "takes the statistics of the batch" in done.stderr
     assert "KeyError: 'backbone' (tiny_network.py:" in done.stderr
-    run = load_run(bench.only_run)
+    run = load_run(used_bench.only_run)
     assert [set(run.summary()[column]) for column in ("model", "status")] == [{TINY}, {"ok"}]
     assert [notice.split()[0] for notice in run.file.notices if "left out" in notice] == list(broken)
-    resumed = bench("run", "--resume")
+    resumed = used_bench("run", "--resume")
     assert_one_line(resumed, *broken, "could not be measured")
     assert "cannot go on" not in resumed.stderr
 

@@ -29,31 +29,31 @@ def finished_files(run: Path) -> dict[Path, tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_kill_and_resume_finishes_without_repeating_or_losing(bench: Bench, seed: int) -> None:
+def test_kill_and_resume_finishes_without_repeating_or_losing(used_bench: Bench, seed: int) -> None:
     rng = random.Random(seed)
-    process = bench.start(*ASKED)
-    wait_for_rounds(bench, rng.randrange(2, 12))
+    process = used_bench.start(*ASKED)
+    wait_for_rounds(used_bench, rng.randrange(2, 12))
     time.sleep(rng.random() * 0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    before = finished_files(bench.only_run)
+    before = finished_files(used_bench.only_run)
     assert before
-    done = bench("run", "--resume")
+    done = used_bench("run", "--resume")
     assert done.returncode == 0, done.stderr
-    after = finished_files(bench.only_run)
+    after = finished_files(used_bench.only_run)
     assert {path: after[path] for path in before} == before
-    run = load_run(bench.only_run)
+    run = load_run(used_bench.only_run)
     assert set(run.summary()["status"]) == {"ok"}
     assert not run.samples().duplicated(["cell", "round", "loop", "iteration"]).any()
     assert not run.leakage().duplicated(["cell", "attack", "picture"]).any()
-    done = bench("run", "--resume")
+    done = used_bench("run", "--resume")
     assert done.returncode == 0, done.stderr
-    assert f"{bench.only_run.name} is complete: nothing is left" in done.stderr
+    assert f"{used_bench.only_run.name} is complete: nothing is left" in done.stderr
 
 
-def test_ctrl_c_says_how_to_go_on(bench: Bench) -> None:
-    process = bench.start(*ASKED)
-    wait_for_rounds(bench, 2)
+def test_ctrl_c_says_how_to_go_on(used_bench: Bench) -> None:
+    process = used_bench.start(*ASKED)
+    wait_for_rounds(used_bench, 2)
     os.kill(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -61,29 +61,29 @@ def test_ctrl_c_says_how_to_go_on(bench: Bench) -> None:
     assert b"Traceback" not in stderr
 
 
-def test_an_unfinished_run_says_so_in_its_table(bench: Bench) -> None:
-    process = bench.start(*ASKED)
-    wait_for_rounds(bench, 3)
+def test_an_unfinished_run_says_so_in_its_table(used_bench: Bench) -> None:
+    process = used_bench.start(*ASKED)
+    wait_for_rounds(used_bench, 3)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    table = load_run(bench.only_run).summary()
+    table = load_run(used_bench.only_run).summary()
     assert "skipped" in set(table["status"])
     assert table.loc[table["status"] == "skipped", "reason"].str.contains("--resume").all()
 
 
-def test_a_run_cannot_go_on_with_other_weights(bench: Bench) -> None:
-    assert bench(*ASKED, "--split", "2", "--attack", "linear").returncode == 0
-    path = bench.only_run / "run.json"
+def test_a_run_cannot_go_on_with_other_weights(used_bench: Bench) -> None:
+    assert used_bench(*ASKED, "--split", "2", "--attack", "linear").returncode == 0
+    path = used_bench.only_run / "run.json"
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 1', 1))
-    assert_one_line(bench("run", "--resume"), "cannot go on", "start a new run")
+    assert_one_line(used_bench("run", "--resume"), "cannot go on", "start a new run")
 
 
-def test_two_harnesses_never_write_one_run(bench: Bench) -> None:
-    process = bench.start(*ASKED)
+def test_two_harnesses_never_write_one_run(used_bench: Bench) -> None:
+    process = used_bench.start(*ASKED)
     try:
-        wait_for_rounds(bench, 1)
+        wait_for_rounds(used_bench, 1)
         os.killpg(process.pid, signal.SIGSTOP)  # or it might be done before the other one begins
-        assert_one_line(bench("run", "--resume"), "another process")
+        assert_one_line(used_bench("run", "--resume"), "another process")
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

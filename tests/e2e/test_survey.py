@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -38,6 +39,13 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     bench = Bench(tmp_path_factory.mktemp("no-survey"))
     done = bench(*BOTH, "--no-survey")
     assert done.returncode == 0, done.stderr
+    return bench
+
+
+@pytest.fixture
+def used_bench(bench: Bench, measured: Bench) -> Bench:
+    """Give `bench` in a folder in which every head was exported before."""
+    shutil.copytree(measured.exported_models, bench.exported_models)
     return bench
 
 
@@ -86,45 +94,45 @@ def test_a_resumed_survey_measures_nothing_more(surveyed: Bench) -> None:
     assert sorted(surveyed.only_run.glob("journal/*/*")) == before
 
 
-def test_a_run_shows_its_survey_and_then_replaces_every_estimate(bench: Bench) -> None:
-    done = bench(*QUICK)
+def test_a_run_shows_its_survey_and_then_replaces_every_estimate(used_bench: Bench) -> None:
+    done = used_bench(*QUICK)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report.html") == 2
-    table = summary(bench)
+    table = summary(used_bench)
     assert set(table["head_source"]) == {"measured"}
     assert (table[table["split_index"] > 0]["rounds"] == 5).all()
     assert set(table["status"]) == {"ok"}
 
 
-def test_finest_surveys_everything_and_measures_where_a_head_can_end(bench: Bench) -> None:
-    done = bench(*QUICK, "--split", "finest")
+def test_finest_surveys_everything_and_measures_where_a_head_can_end(used_bench: Bench) -> None:
+    done = used_bench(*QUICK, "--split", "finest")
     assert done.returncode == 0, done.stderr
-    table = summary(bench)
+    table = summary(used_bench)
     assert set(table["status"]) == {"ok"}, table[["split", "status", "reason"]]
     assert set(table["head_source"]) == {"measured", "profiled"}
     assert table["psnr_db"].notna().all()
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
-def test_killed_at_any_moment_it_goes_on_and_doubles_nothing(bench: Bench, seed: int) -> None:
+def test_killed_at_any_moment_it_goes_on_and_doubles_nothing(used_bench: Bench, seed: int) -> None:
     rng = random.Random(seed)
     finished = ("journal/surveys", "journal/rounds", "journal/leakage")
     killed = 0
-    process = bench.start(*QUICK)
+    process = used_bench.start(*QUICK)
     for wanted in sorted(rng.sample(range(1, 55), 3)):
         deadline = time.monotonic() + 120
-        while process.poll() is None and _count(bench.folder, finished) < wanted:
+        while process.poll() is None and _count(used_bench.folder, finished) < wanted:
             assert time.monotonic() < deadline, "nothing was finished"
             time.sleep(0.01)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             killed += 1
         process.communicate()
-        process = bench.start("run", "--resume")
+        process = used_bench.start("run", "--resume")
     process.communicate(timeout=200)
     assert killed
     assert process.returncode == 0
-    run = load_run(bench.only_run)
+    run = load_run(used_bench.only_run)
     table = run.summary()
     assert set(table["status"]) == {"ok"}, table[["split", "status", "reason"]]
     assert set(table["head_source"]) == {"measured"}
