@@ -44,7 +44,7 @@ from harness.export import Made
 from harness.heads import TorchHead
 from harness.pictures import Pictures, load_pictures
 from harness.results.schema import RunConfig
-from harness.splits import SplitPoint, extract_head
+from harness.splits import SplitPoint, capture
 from harness.verification import host_reference
 
 SIDE = 32
@@ -714,7 +714,7 @@ def _attack(seed: int, subject: Subject, precision: str, points: list[SplitPoint
     ATTACKS.load("linear")().fit(pairs[last.index], head=head, budget_s=None)
     pictures = subject.pictures.held_out.as_float()
     with torch.no_grad():
-        expected = torch.cat([extract_head(subject.network.graph(1), last.node)(one[None]) for one in pictures])
+        expected = torch.cat([capture(subject.network.graph(1), one[None], {last.node: 0})[0] for one in pictures])
         if not torch.allclose(head(pictures), expected, rtol=1e-4, atol=1e-4 * max(1.0, float(expected.abs().max()))):
             outcome.broken.append(f"seed {seed}: the head that attacks ask is not the network's at {last.name}")
 
