@@ -22,7 +22,8 @@ def pytest_configure() -> None:
         for name in ("bundles", "executorch"):
             (shared / name).mkdir(parents=True, exist_ok=True)
             (own / name).symlink_to(shared / name)
-        os.environ["SPLITBENCH_CACHE_DIR"] = str(own)
+        # Beside each other, two processes of several threads each are slower than two of one.
+        os.environ.update(SPLITBENCH_CACHE_DIR=str(own), OMP_NUM_THREADS="1")
 
 
 def pytest_unconfigure() -> None:

@@ -127,7 +127,7 @@ def test_a_phone_that_is_unplugged_is_gone_on_with(used_bench: Bench, attached_p
 
 
 def test_a_runner_that_the_kernel_kills_is_a_row_with_a_reason(used_bench: Bench, plain_pi: Pi) -> None:
-    many = "100003"  # nobody else's
+    many = "99991"  # nobody else's
     process = used_bench.start(*ASKED, "--split", "8", "--iterations", many, "--device", plain_pi.address)
     wait_for(lambda: native_runners(many))
     time.sleep(1)  # into the timed loop

@@ -19,7 +19,7 @@ def test_a_network_is_known_by_its_number() -> None:
 def test_none_ends_a_run_and_every_ok_row_was_verified() -> None:
     total = Outcome()
     with one_thread():
-        for seed in range(4):
+        for seed in (1, 2, 3, 20):
             total += try_network(seed)
     assert not total.broken, total
     assert any(" ok" in reason for reason in total.rows), total

@@ -97,7 +97,7 @@ CONFIGURATIONS = (
     Configuration("IPv6 address", "", "ssh://pi@[::1]:{port}"),
     Configuration("bind address", f"{ALIAS}BindAddress 127.0.0.3\n"),
     Configuration("bind address of others", f"{ALIAS}BindAddress 192.0.2.1\n", fails="BindAddress"),
-    Configuration("shared connection", f"{ALIAS}ControlMaster auto\nControlPath ~/.ssh/%C\nControlPersist 2\n"),
+    Configuration("shared connection", f"{ALIAS}ControlMaster auto\nControlPath ~/.ssh/%n\nControlPersist 2\n"),
     Configuration("remote command", f"{ALIAS}RemoteCommand htop\nRequestTTY force\n"),
     Configuration("a terminal", f"{ALIAS}RequestTTY force\nLogLevel DEBUG3\n"),
     Configuration(
