@@ -199,7 +199,7 @@ class Benchmark:
                 found = []
                 for address in self.config.devices if wanted is None else wanted:
                     ready = stack.enter_context(prepared(address, way_back=self.config.way_back, shape=shape))
-                    core_mask(self.config.affinity, ready.device)  # cores that it has not are known now
+                    core_mask(self.config.affinity, ready.device)  # fails now if it lacks these cores
                     self.watcher.step(f"{ready.entry.label}: {ready.facts.model}, link {ready.entry.link}")
                     found.append(ready)
             yield found

@@ -216,7 +216,7 @@ class _Campaign:
         )
 
     def _keep_facts(self, made: Mapping[tuple[Experiment, Wanted], Made]) -> None:
-        """Put what is known of the new programs into the run; a head that there is none of has failed."""
+        """Put what is known of the new programs into the run; a head that was not made has failed."""
         facts: dict[str, dict[str, object]] = {}
         for (experiment, wanted), found in made.items():
             for name in pieces(self.store, experiment, wanted):

@@ -38,7 +38,7 @@ class LinkShape:
         """
         found = _FORM.fullmatch(text)
         if found is None:
-            raise UsageError(f"'{text}' is no link", remedy=_EXAMPLE)
+            raise UsageError(f"'{text}' is not a valid link", remedy=_EXAMPLE)
         name, rate, rate_unit, rtt, rtt_unit = found.groups()
         bits_per_s = float(rate) * _BITS_PER_S[rate_unit.lower()]
         rtt_s = round(float(rtt) * _SECONDS[rtt_unit.lower()], 9)  # whole nanoseconds, as head_runner takes them

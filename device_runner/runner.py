@@ -230,7 +230,7 @@ def _not_its_own(status: int, said: str) -> RunnerError:
     if 0 < number <= _LAST_SIGNAL:
         what, remedy = f"was killed by {_signal_name(number)}", _SIGNAL_REMEDIES.get(number, _CANNOT_RUN)
     else:
-        what, remedy = _UNSTARTED.get(status, ("ended in a way of its own", "see what it said; run again"))
+        what, remedy = _UNSTARTED.get(status, ("exited with an unknown status", "see what it said; run again"))
     return RunnerError(f"head_runner {what} (status {status})" + (f": {said}" if said else ""), remedy=remedy)
 
 

@@ -17,7 +17,7 @@ _FASTEST = (
 def check_affinity(text: str) -> str:
     """Return the text where it is "all", "big", "little" or a hexadecimal mask such as f0. Raises UsageError."""
     if text not in ("all", "big", "little") and not re.fullmatch(r"(0x)?[0-9a-fA-F]{1,32}", text):
-        raise UsageError(f"'{text}' is no affinity", remedy="write all, big, little or a mask in hexadecimal: f0")
+        raise UsageError(f"'{text}' is not a valid affinity", remedy="write all, big, little or a hexadecimal mask: f0")
     return text
 
 

@@ -39,7 +39,7 @@ class CoolDown:
         """Wait; a device that stays too warm for ten minutes is measured all the same: its rows show the temperature.
 
         Raises:
-            DeviceError: the device tells no temperature, or was lost.
+            DeviceError: the device reports no temperature, or was lost.
         """
         if self.seconds is not None:
             time.sleep(self.seconds)
@@ -48,7 +48,7 @@ class CoolDown:
         while time.monotonic() < deadline:
             temperature = read_state(device).temperature_c
             if temperature is None:
-                raise DeviceError(f"{device.name} tells no temperature", remedy="use seconds: --cool-down 5s")
+                raise DeviceError(f"{device.name} reports no temperature", remedy="use seconds: --cool-down 5s")
             if self.celsius is None or temperature <= self.celsius:
                 return
             time.sleep(_LOOK_EVERY_S)

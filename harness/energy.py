@@ -48,7 +48,7 @@ def with_energy(
             time.sleep(_ASK_EVERY_S)
     looped_s = float(np.mean(running.result().head_ns)) / 1e9
     if len(powers) < _FEWEST_SAMPLES:
-        return report.model_copy(update={"power_reason": f"its power was told {len(powers)} times only"})
+        return report.model_copy(update={"power_reason": f"only {len(powers)} power readings"})
     power_mw = float(np.mean(powers))
     energy = {"power_mw": power_mw, "energy_mj": power_mw * looped_s, "power_samples": len(powers)}
     return report.model_copy(update=energy)

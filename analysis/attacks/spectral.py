@@ -121,7 +121,7 @@ class Spectral(Attack):
 
 
 class Refine(Spectral):
-    """Searches from the trained decoder's answer instead of the linear one's. The strongest attack, and the dearest.
+    """Searches from the trained decoder's answer, not the linear one's. The strongest attack, and the most expensive.
 
     As `spectral`, after the `decoder`, which takes three quarters of the budget.
     """

@@ -426,7 +426,7 @@ def _name_splits(panel: Axes, experiment: Experiment) -> None:
 
 
 def _every(count: int) -> int:
-    """Of so many splits, each how-manieth is named and marked."""
+    """Of so many splits, name and mark every n-th."""
     return -(-count // MOST_TICKS)
 
 

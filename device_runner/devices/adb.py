@@ -71,7 +71,7 @@ class Adb(RemoteDevice):
         super().__init__(address)
         scheme, _, self._serial = address.partition(":")
         if scheme != "adb" or (not self._serial and address != "adb") or not _may_be_serial(self._serial):
-            raise UsageError(f"{address!r} is no device", remedy=_USAGE)
+            raise UsageError(f"{address!r} is not a valid device", remedy=_USAGE)
         _require_port(self._serial)
         self._network = _network(self._serial)
         self.tunnel_link = f"adb reverse ({'tcp' if self._network else 'usb'})"

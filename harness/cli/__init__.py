@@ -25,7 +25,7 @@ from harness.cli.study import study
 from harness.host import unsupported
 
 
-@click.group(epilog="Start with: bench run --split all")
+@click.group(epilog="Start with: bench run --split all", context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="splitbench", prog_name="bench", message="%(prog)s %(version)s (splitbench)")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def bench(debug: bool) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("addresses", nargs=-1, type=options.Text(), metavar="[ADDRESS ...]")
 @click.option("--clean", is_flag=True, help="Remove what splitbench put on the devices named, and only that.")
 def devices(addresses: tuple[str, ...], clean: bool) -> None:
-    """Show what each device is and whether heads can run on it: those named, or all that are there by themselves."""
+    """Show what each device is and whether heads can run on it: those named, or every device found."""
     from harness import inventory
 
     if clean and not addresses:

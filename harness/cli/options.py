@@ -23,7 +23,7 @@ class Size(click.ParamType[Any]):
         """Text -> (height, width)."""
         found = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", str(value))
         if not found or min(int(side) for side in found.groups() if side) < 8:
-            self.fail(f"{value!r} is no size; write 224 or 224x192 (8 pixels or more)", param, ctx)
+            self.fail(f"{value!r} is not a valid size; write 224 or 224x192 (8 pixels or more)", param, ctx)
         return int(found[1]), int(found[2] or found[1])
 
 
@@ -55,7 +55,7 @@ class Duration(click.ParamType[Any]):
         """Text -> seconds."""
         found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(s|m)", str(value))
         if not found or not float(found[1]):
-            self.fail(f"{value!r} is no duration; write 60s or 10m (more than 0)", param, ctx)
+            self.fail(f"{value!r} is not a valid duration; write 60s or 10m (more than 0)", param, ctx)
         return float(found[1]) * {"s": 1, "m": 60}[found[2]]
 
 

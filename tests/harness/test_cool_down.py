@@ -47,5 +47,5 @@ def test_it_waits_until_the_device_is_cool(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_device_without_a_thermometer_is_one_line() -> None:
-    with pytest.raises(DeviceError, match="tells no temperature"):
+    with pytest.raises(DeviceError, match="reports no temperature"):
         CoolDown(celsius=50).wait(Cooling())

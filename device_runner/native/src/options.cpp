@@ -17,7 +17,7 @@ constexpr const char* kKnown[] = {"survey",  "pte",       "reference",   "max-ab
                                   "threads", "warmup",    "iterations",  "affinity",    "pictures",   "connect",
                                   "cell",    "round",     "link-rate",   "link-rtt-ns", "power",      "write-output"};
 
-// With --survey these are lists, their entries parted by commas: one an output, in the program's order.
+// With --survey these are lists, their entries separated by commas: one per output, in the program's order.
 constexpr const char* kByOutput[] = {"max-abs-err", "min-cosine", "zero-point", "cell"};
 
 constexpr const char* kOfDestination[] = {"pictures", "connect", "cell", "round"};

@@ -16,7 +16,7 @@ namespace splitbench {
 struct Destination {
   std::string pictures;  // file: `pictures` U8 [N,3,H,W]
   std::string address;   // host:port of the receiver
-  std::vector<std::string> cells;  // one an output
+  std::vector<std::string> cells;  // one per output
   std::string round;
   std::optional<LinkShape> shape;  // of a slower link, imitated
 };
@@ -29,7 +29,7 @@ struct Options {
   std::optional<std::string> affinity;  // mask of cores
   std::optional<PowerFiles> power;
   std::optional<Destination> destination;
-  std::vector<Tolerance> tolerances;  // one an output; none: a survey's options list nothing by output
+  std::vector<Tolerance> tolerances;  // one per output; none: a survey's options list nothing by output
   int threads = 0;
   int warmup = 0;
   int iterations = 0;

@@ -61,4 +61,4 @@ def test_a_budget_that_is_no_time_is_wrong_usage_that_names_the_option(written: 
     done = CliRunner().invoke(bench, ["run", "--attack-budget", written])
     assert done.exit_code == 2
     assert "--attack-budget" in done.output
-    assert f"'{written}' is no duration" in done.output
+    assert f"'{written}' is not a valid duration" in done.output

@@ -69,11 +69,11 @@ def test_every_option_of_run_is_refused_beside_resume() -> None:
         ({"models": ("resnet18", "vgg11", "resnet18")}, "a network is named twice"),
         ({"devices": ("local", "local")}, "a device is named twice"),
         ({"devices": ("",)}, "unknown device ''"),
-        ({"link": ""}, "'' is no link"),
-        ({"link": "abc"}, "'abc' is no link"),
+        ({"link": ""}, "'' is not a valid link"),
+        ({"link": "abc"}, "'abc' is not a valid link"),
         ({"cool_down": ""}, "'' is no cool-down"),
         ({"cool_down": "abc"}, "'abc' is no cool-down"),
-        ({"affinity": ""}, "'' is no affinity"),
+        ({"affinity": ""}, "'' is not a valid affinity"),
     ],
 )
 def test_what_is_twice_or_nothing_is_one_line(changed: dict[str, object], words: str) -> None:

@@ -130,7 +130,7 @@ def test_an_error_is_one_line_whatever_its_names_hold() -> None:
         (["devices", ""], "it is empty"),
         (["run", "--seed", "99999999999999999999"], "'--seed': 99999999999999999999 is not in the range"),
         (["run", "--iterations", "-1"], "'--iterations': -1 is not in the range"),
-        (["run", "--input-size", "0"], "'0' is no size"),
+        (["run", "--input-size", "0"], "'0' is not a valid size"),
         (["run", "--threads", "999"], "'999' is no list of counts"),
         (["run", "--threads", "1,,2"], "'1,,2' is no list of counts"),
         (["run", "--threads", "\u00b2"], "is no list of counts"),
@@ -148,3 +148,11 @@ def test_what_is_no_value_is_wrong_usage_that_names_the_option(
 
 def test_a_long_name_is_long_enough_for_the_tests_above() -> None:
     assert len(LONG) > 100
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"]], ids=["bench", "bench run"])
+def test_help_has_a_short_name(arguments: list[str]) -> None:
+    program = Path(sys.executable).with_name("bench")
+    short, long = (subprocess.check_output([program, *arguments, name], text=True) for name in ("-h", "--help"))
+    assert short == long
+    assert "-h, --help" in short
