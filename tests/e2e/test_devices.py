@@ -23,7 +23,7 @@ __all__ = ["attached_phone", "own_adb_server", "plain_pi", "the_adb_server", "th
 
 QUICK = ("--iterations", "2", "--warmup", "1", "--attack", "tiny_attack:MeanPicture")
 ASKED = ("run", TINY, "--input-size", "32", *QUICK)
-FEW = (*ASKED, "--split", "0,2,8")
+FEW = (*ASKED, "--split", "0,5,8")
 SLOW = (*FEW, "--cool-down", "0.3s")  # so that something can happen in the middle of it
 
 

@@ -64,14 +64,14 @@ def test_a_hostile_pickle_is_refused_and_never_run(bench: Bench) -> None:
 def test_a_missing_compiler_is_one_line_with_the_remedy(bench: Bench, tmp_path: Path) -> None:
     empty = tmp_path / "bin"
     empty.mkdir()
-    done = bench("run", TINY, *SMALL, "--split", "2", PATH=str(empty), SPLITBENCH_CACHE_DIR=str(tmp_path / "cache"))
+    done = bench("run", TINY, *SMALL, "--split", "5", PATH=str(empty), SPLITBENCH_CACHE_DIR=str(tmp_path / "cache"))
     assert_one_line(done, "compiler", "apt-get install g++")
 
 
 def test_a_truncated_program_is_refused_before_anything_is_timed(used_bench: Bench) -> None:
-    (program,) = used_bench.exported_models.glob("*/002-*/*/head.pte")
+    (program,) = used_bench.exported_models.glob("*/005-*/*/head.pte")
     program.write_bytes(program.read_bytes()[:-100])
-    done = used_bench("run", TINY, *SMALL, "--split", "2")
+    done = used_bench("run", TINY, *SMALL, "--split", "5")
     assert_one_line(done, "head.pte", "delete")
     assert not list(used_bench.only_run.glob("journal/*/*"))
     shutil.rmtree(program.parent)  # as it was told
@@ -80,11 +80,11 @@ def test_a_truncated_program_is_refused_before_anything_is_timed(used_bench: Ben
 
 
 def test_a_head_that_computes_something_else_gets_no_latency(used_bench: Bench) -> None:
-    (reference,) = used_bench.exported_models.glob("*/002-*/*/reference.safetensors")
+    (reference,) = used_bench.exported_models.glob("*/005-*/*/reference.safetensors")
     content = bytearray(reference.read_bytes())
     content[-400:] = bytes(400)  # the last hundred expected values become 0
     reference.write_bytes(content)
-    assert used_bench("run", TINY, *SMALL, "--split", "2").returncode == 0
+    assert used_bench("run", TINY, *SMALL, "--split", "5").returncode == 0
     table = load_run(used_bench.only_run).summary()
     assert list(table["status"]) == ["failed"]
     assert table["head_p50_ms"].isna().all()
@@ -112,7 +112,7 @@ def test_a_full_disk_ends_the_run_with_one_line_and_it_goes_on_later(used_bench:
 
 def test_a_network_that_cannot_be_measured_holds_up_no_other(used_bench: Bench) -> None:
     broken = ("tiny_network:of_the_batch", "tiny_network:unfinished")
-    asked = ("run", broken[0], TINY, broken[1], *SMALL, "--split", "2")
+    asked = ("run", broken[0], TINY, broken[1], *SMALL, "--split", "5")
     done = used_bench(*asked)
     assert_one_line(done, *broken, "could not be measured")
     assert "takes the statistics of the batch" in done.stderr

@@ -72,7 +72,7 @@ def test_an_unfinished_run_says_so_in_its_table(used_bench: Bench) -> None:
 
 
 def test_a_run_cannot_go_on_with_other_weights(used_bench: Bench) -> None:
-    assert used_bench(*ASKED, "--split", "2", "--attack", "linear").returncode == 0
+    assert used_bench(*ASKED, "--split", "5", "--attack", "linear").returncode == 0
     path = used_bench.only_run / "run.json"
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 1', 1))
     assert_one_line(used_bench("run", "--resume"), "cannot go on", "start a new run")
