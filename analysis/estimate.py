@@ -15,7 +15,7 @@ import pandas as pd
 
 from device_runner.runner import Verification
 from device_runner.survey import SurveyShipment
-from harness.profile import profiled_times
+from harness.results.profiled import profiled_times
 from harness.results.schema import SurveyRecord
 from harness.stats import Array
 

@@ -21,7 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from harness.constants import add_constant, compute_weights, constant, separate_constants
 from harness.errors import first_line
 from harness.macs import node_macs
-from harness.profile import operators_before
+from harness.operators import operators_before
 from harness.splits import extract_head, op_name
 
 

@@ -80,7 +80,7 @@ class SurveyManifest(BaseModel):
 
     Attributes:
         outputs: the split that each of its outputs belongs to, described like the split's own head.
-        before: the operators that each output needs, by kind (harness.profile.operators_before).
+        before: the operators that each output needs, by kind (harness.operators.operators_before).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

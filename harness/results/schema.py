@@ -147,7 +147,7 @@ class SurveyRecord(BaseModel):
     Attributes:
         survey: hash over its cells.
         cells: the cell of each of its outputs.
-        before: the operators that each output needs, by kind (harness.profile.operators_before).
+        before: the operators that each output needs, by kind (harness.operators.operators_before).
         planar: whether each output is a map (4 dimensions).
         report: every sample; None where the runner gave none. Round 0 ships.
         reason: of a failure.

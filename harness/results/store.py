@@ -28,9 +28,9 @@ from device_runner.files import safe_name
 from device_runner.runner import Shipment
 from device_runner.survey import SurveyShipment
 from harness.errors import ResultsError
-from harness.profile import profiled_times
 from harness.results.lock import locked
 from harness.results.migrations import migrate
+from harness.results.profiled import profiled_times
 from harness.results.schema import (
     LEAKAGE,
     ROUNDS,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.lowering import fold_batch_norm
-from harness.profile import ProfiledTimes, find_places, operators_before
-from harness.splits import Network, extract_head
+from harness.results.profiled import ProfiledTimes, find_places
 
 CONVOLUTION, LINEAR, TRANSPOSE = (
     "Convolution (NHWC, F32) IGEMM",
@@ -66,12 +64,3 @@ def test_a_kind_whose_totals_differ_is_not_relied_on() -> None:
 @pytest.mark.parametrize("ran", [[], RAN[:-1], [*RAN, f"{CONVOLUTION} #3"]])
 def test_operators_that_cannot_be_told_apart_give_nothing(ran: list[str]) -> None:
     assert find_places(ran, BEFORE, PLANAR) is None
-
-
-def test_a_convolution_takes_its_batch_norm_in(plain: Network) -> None:
-    head = extract_head(plain.graph(1), *(point.node for point in plain.all_points[1:]))
-    assert operators_before(head)[-1]["product"] == 4  # two convolutions, a batch norm, a linear layer
-    fold_batch_norm(head)
-    counts = operators_before(head)
-    assert [count.get("product") for count in counts] == [1, 2, 2, 3]
-    assert all(count["subtract"] == count["multiply"] == 1 for count in counts)

@@ -1,4 +1,4 @@
-"""Which operators of a profiled survey program had run at each of its outputs, and how long they took."""
+"""How long each output of a survey program takes alone, from the program's profile."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from torch import fx
 
 from device_runner.survey import Profile
-from harness.graph import ancestors
-from harness.splits import op_name
 from harness.stats import Array
 
 
 @dataclass(frozen=True)
-class _Kind:
+class Kind:
     """A kind of operator that is recognised on both sides.
 
     Attributes:
@@ -30,18 +27,18 @@ class _Kind:
 
 # The backend fuses, renames and reorders; these survive one for one. Batch norm that no convolution took in becomes a
 # depthwise convolution. A kind whose two totals differ in some network is not used there.
-_KINDS: Mapping[str, _Kind] = {
-    "product": _Kind(
+KINDS: Mapping[str, Kind] = {
+    "product": Kind(
         dict.fromkeys(("conv1d", "conv2d", "conv_transpose2d", "linear", "addmm", "mm", "batch_norm"), 1),
         ("Convolution", "Deconvolution", "Fully Connected", "native_call_convolution", "native_call_addmm"),
     ),
-    "batch product": _Kind({"matmul": 1, "bmm": 1, "scaled_dot_product_attention": 2}, ("Batch Matrix Multiply",)),
-    "softmax": _Kind({"softmax": 1, "scaled_dot_product_attention": 1}, ("Softmax",)),
-    "norm": _Kind({"layer_norm": 1}, ("native_call_native_layer_norm",)),
-    "add": _Kind({"add": 1, "add_": 1}, ("Add (ND)",)),
-    "subtract": _Kind({"sub": 1}, ("Subtract (ND)",)),
-    "multiply": _Kind({"mul": 1}, ("Multiply (ND)",)),
-    "pool": _Kind(
+    "batch product": Kind({"matmul": 1, "bmm": 1, "scaled_dot_product_attention": 2}, ("Batch Matrix Multiply",)),
+    "softmax": Kind({"softmax": 1, "scaled_dot_product_attention": 1}, ("Softmax",)),
+    "norm": Kind({"layer_norm": 1}, ("native_call_native_layer_norm",)),
+    "add": Kind({"add": 1, "add_": 1}, ("Add (ND)",)),
+    "subtract": Kind({"sub": 1}, ("Subtract (ND)",)),
+    "multiply": Kind({"mul": 1}, ("Multiply (ND)",)),
+    "pool": Kind(
         dict.fromkeys(("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean"), 1),
         (
             "Max Pooling",
@@ -52,27 +49,11 @@ _KINDS: Mapping[str, _Kind] = {
             "native_call_avg",
         ),
     ),
-    "gelu": _Kind({"gelu": 1}, ("GELU",)),
-    "concatenate": _Kind({"cat": 1}, ("Concatenate", "native_call_cat")),
+    "gelu": Kind({"gelu": 1}, ("GELU",)),
+    "concatenate": Kind({"cat": 1}, ("Concatenate", "native_call_cat")),
 }
 _ANCHOR_KIND = "product"  # without it nothing can be told
 _TRANSPOSE = "Transpose"
-
-
-def operators_before(graph: fx.GraphModule) -> tuple[dict[str, int], ...]:
-    """Kinds of operators, and how many of each, that every output of a graph needs, in the order of the outputs."""
-    ends = graph.graph.output_node().args[0]
-    counts = []
-    for end in ends if isinstance(ends, tuple | list) else (ends,):
-        assert isinstance(end, fx.Node)  # noqa: S101 - a head's output is a tensor
-        found: Counter[str] = Counter()
-        for node in ancestors([end]):
-            if node.op != "call_function" or getattr(node.target, "__name__", "") == "getitem":
-                continue
-            for name, kind in _KINDS.items():
-                found[name] += kind.nodes.get(op_name(node), 0)
-        counts.append({name: count for name, count in found.items() if count})
-    return tuple(counts)
 
 
 @dataclass(frozen=True)
@@ -95,14 +76,14 @@ def find_places(
 
     Args:
         operators: names, in the order in which they ran.
-        before: of each output, from `operators_before`; the last one needs all that the program does.
+        before: of each output, from `harness.operators.operators_before`; the last one needs all that the program does.
         planar: whether each output is a map (4 dimensions), which XNNPACK computes with its channels last and must
             transpose.
 
     Returns:
         None where the operators cannot be told apart.
     """
-    where = {name: list(_numbers(operators, kind)) for name, kind in _KINDS.items()}
+    where = {name: list(_numbers(operators, kind)) for name, kind in KINDS.items()}
     usable = [name for name, found in where.items() if found and len(found) == before[-1].get(name, 0)]
     if _ANCHOR_KIND not in usable:
         return None
@@ -114,7 +95,7 @@ def find_places(
     return tuple(_between(operators, spans, planar))
 
 
-def _numbers(operators: Sequence[str], kind: _Kind) -> Iterator[int]:
+def _numbers(operators: Sequence[str], kind: Kind) -> Iterator[int]:
     return (i for i, name in enumerate(operators) if name.startswith(kind.operators))
 
 
