@@ -26,6 +26,7 @@ from device_runner.devices.adb_errors import (
 )
 from device_runner.devices.adb_shell import Conversation, TimeIsOver, pieces, request, until
 from device_runner.devices.base import Completed
+from device_runner.devices.call_log import logged
 from device_runner.devices.remote import RemoteDevice
 from device_runner.errors import DeviceError, UsageError
 
@@ -92,6 +93,7 @@ class Adb(RemoteDevice):
         """The one folder where Android's shell may write and execute."""
         return _ROOT
 
+    @logged
     def call(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> Completed:
         """Run a command to its end; its arguments arrive as they are."""
         talk = Conversation(pieces(stdin))
@@ -103,6 +105,7 @@ class Adb(RemoteDevice):
             what = f"{Path(argv[0]).name} did not end within {timeout_s:g} s"
             raise DeviceError(f"{self.name}: {what}", remedy="use fewer iterations, or look at the device") from exc
 
+    @logged
     def transfer(
         self, argv: Sequence[str], stdin: Iterable[bytes], on_stdout: Callable[[bytes], object], *, during: str
     ) -> Completed:

@@ -13,6 +13,7 @@ import psutil
 
 from device_runner.bundle import Bundle
 from device_runner.devices.base import Completed, Device, DeviceFacts
+from device_runner.devices.call_log import logged
 from device_runner.errors import DeviceError, TransferError, UsageError
 
 
@@ -47,6 +48,7 @@ class Local(Device):
         except OSError as exc:
             raise TransferError(f"{remote} cannot be copied: {exc.strerror}", remedy="run again") from exc
 
+    @logged
     def call(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> Completed:
         """Run a command to its end. Raises DeviceError where it cannot be started or the time is over."""
         try:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from device_runner.devices.base import Completed
+from device_runner.devices.call_log import logged
 from device_runner.devices.pipes import Patience
 from device_runner.devices.remote import RemoteDevice
 from device_runner.devices.ssh_address import SshAddress
@@ -87,6 +88,7 @@ class Ssh(RemoteDevice):
         self._ready()
         return f"{self._home}/{_ROOT}"
 
+    @logged
     def call(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> Completed:
         """Run a command to its end; its arguments arrive as they are."""
         master, stdout = self._ready(), bytearray()
@@ -105,6 +107,7 @@ class Ssh(RemoteDevice):
             raise DeviceError(f"{self.name}: {argv[0]} cannot be started: {reason}", remedy="see bench devices")
         return Completed(done.status, bytes(stdout), done.stderr)
 
+    @logged
     def transfer(
         self, argv: Sequence[str], stdin: Iterable[bytes], on_stdout: Callable[[bytes], object], *, during: str
     ) -> Completed:

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import click
 
+from device_runner.devices.call_log import CALLS
 from device_runner.errors import SplitbenchError
 from device_runner.shown import shown
 from harness.cli.attacks import attacks
@@ -28,10 +29,13 @@ from harness.host import unsupported
 @click.group(epilog="Start with: bench run --split all", context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="splitbench", prog_name="bench", message="%(prog)s %(version)s (splitbench)")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def bench(debug: bool) -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Show every call to a device, with its duration and status.")
+def bench(**everywhere: bool) -> None:
     """Measure split inference: head time, transfer size and what the receiver can rebuild, for every split point."""
-    del debug  # read in main: an error may come before click has parsed anything
+    del everywhere  # read in main, wherever they stand: an error may come before click has parsed anything
 
+
+_EVERYWHERE = ("--debug", "-v", "--verbose")
 
 for command in (run, models, splits, attacks, export, report, devices, doctor, study):
     bench.add_command(command)
@@ -39,15 +43,17 @@ for command in (run, models, splits, attacks, export, report, devices, doctor, s
 
 def main() -> None:
     """The command's entry: errors are one line each, with an exit status of 1 (2: wrong usage, 130: interrupted)."""
-    arguments = sys.argv[1:]
-    debug = "--debug" in arguments
+    arguments = [a for a in sys.argv[1:] if a not in _EVERYWHERE]
+    debug = "--debug" in sys.argv[1:]
     if (reason := unsupported()) is not None:
         click.echo(f"bench: {reason}", err=True)
         sys.exit(1)
     _set_up()
+    if not {"-v", "--verbose"}.isdisjoint(sys.argv[1:]):
+        CALLS.addHandler(_OnStandardError())
     try:
         # Without standalone mode, click returns the status of an Exit.
-        status = bench.main([a for a in arguments if a != "--debug"], prog_name="bench", standalone_mode=False)
+        status = bench.main(arguments, prog_name="bench", standalone_mode=False)
         if sys.stdout is not None:  # it is closed
             sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
@@ -66,6 +72,13 @@ def main() -> None:
             raise
         click.echo(f"bench: {shown(str(exc))}", err=True)
         sys.exit(1)
+
+
+class _OnStandardError(logging.Handler):
+    """Shows calls between the lines of progress."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
 
 
 def _set_up() -> None:

@@ -99,8 +99,9 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
     if resume is not None:
         _refuse_beside_resume(click.get_current_context())
     from harness.cli.progress import Display
+    from harness.results.run_log import run_log
 
-    with Display() as display:
+    with Display() as display, run_log() as log:
         from analysis.benchmark import Benchmark, unmeasured
         from analysis.campaign import unfinished
         from harness.results.store import RunStore, find_run
@@ -109,6 +110,7 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
             store = RunStore(find_run(resume or None, options.RUNS))
             job = Benchmark.resumed(store, options.EXPORTED, display)
             with store.locked():
+                log.write_to(store.folder)
                 store.forget_failures()
                 missing = unfinished(job, store)
                 with job.ready(missing) as devices:
@@ -127,6 +129,7 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
         with job.ready() as devices:
             store = job.create(out or options.RUNS / _name(models), devices)
             with store.locked():
+                log.write_to(store.folder)
                 _carry_out(job, store, devices, display)
 
 

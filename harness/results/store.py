@@ -7,6 +7,7 @@ journal/leakage/CELL-A.json  one file a finished (cell, attack)
 activations/CELL/N.safetensors   what the device shipped, as it came
 pictures/                    originals and reconstructions
 samples.parquet, rounds.parquet, leakage.parquet   the journal compacted, when the run ends
+run.log                      every call to a device, its duration and status
 """
 
 from __future__ import annotations

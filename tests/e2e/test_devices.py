@@ -75,6 +75,9 @@ def test_one_command_three_devices_one_table(bench: Bench, plain_pi: Pi, attache
     assert table[table["device"] != "local"]["temperature_c"].notna().all()
     assert table["energy_reason"].str.contains("battery").all()
     assert "Emulated device" in done.stdout
+    log = (bench.only_run / "run.log").read_text()
+    for address in devices:
+        assert f"  {address}  " in log
 
 
 @pytest.mark.slow
