@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from device_runner.devices.base import Completed, Device
 from device_runner.errors import RunnerCode, RunnerError
 from device_runner.link import LinkShape
+from device_runner.said import last_line
 
 Report = TypeVar("Report", bound=BaseModel)
 
@@ -188,7 +189,7 @@ def read_report(done: Completed, form: type[Report], unverified: Callable[[str, 
     """
     if done.status == RunnerCode.OK:
         return _parse(done, form)
-    said = _last_line(done.stderr)
+    said = last_line(done.stderr).removeprefix("head_runner: ")
     if done.status not in RunnerCode.__members__.values():
         raise _not_its_own(done.status, said)
     said = said or f"head_runner ended with status {done.status}"
@@ -217,11 +218,6 @@ def shipping_arguments(shipping: Shipping | None, link_shape: LinkShape | None) 
         "--link-rtt-ns": round(link_shape.rtt_s * 1e9) if link_shape else None,
     }
     return option_texts(options)
-
-
-def _last_line(stderr: bytes) -> str:
-    lines = stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("head_runner: ") if lines else ""
 
 
 def _not_its_own(status: int, said: str) -> RunnerError:

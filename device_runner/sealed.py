@@ -16,6 +16,7 @@ from pathlib import Path
 
 from device_runner.errors import BuildError
 from device_runner.files import file_sha256
+from device_runner.said import last_line
 
 SUMS_NAME = "SHA256SUMS"
 _NEEDED = re.compile(r"\(NEEDED\).*\[(.+)\]")
@@ -88,9 +89,8 @@ def _output(command: list[str]) -> str:
         command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
     )
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
         raise BuildError(
-            f"{Path(command[0]).name} failed: {said[-1] if said else f'status {done.returncode}'}",
+            f"{Path(command[0]).name} failed: {last_line(done.stderr, otherwise=f'status {done.returncode}')}",
             remedy="install the compiler and its binutils again",
         )
     return done.stdout

@@ -16,6 +16,7 @@ from typing import Self
 
 from device_runner.devices.adb_library import AdbConnection, AdbConnectionError, AdbError, AdbTimeout
 from device_runner.errors import UsageError
+from device_runner.said import last_line
 
 _PORT = 5037
 _CONNECT_S = 3.0
@@ -170,9 +171,9 @@ def _start_server() -> None:
         command = [adb, "start-server"]
         done = subprocess.run(command, stdout=output, stderr=output, timeout=_START_S, check=False)  # noqa: S603
         output.seek(0)
-        said = output.read().decode(errors="replace").strip().splitlines()
+        said = last_line(output.read(), otherwise=f"status {done.returncode}")
     if done.returncode != 0:
-        raise AdbConnectionError(f"adb start-server: {said[-1] if said else f'status {done.returncode}'}")
+        raise AdbConnectionError(f"adb start-server: {said}")
 
 
 def _is_port(text: str) -> bool:

@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 
 from device_runner.bundle import Bundle
 from device_runner.errors import DeviceError, UsageError
+from device_runner.said import last_line
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Completed:
         """The first line of what it complained of, or else its status."""
         lines = self.stderr.decode(errors="replace").strip().splitlines()
         return lines[0] if lines else f"status {self.status}"
+
+    @property
+    def last_line(self) -> str:
+        """The last line of what it complained of, or else its status."""
+        return last_line(self.stderr, otherwise=f"status {self.status}")
 
 
 @dataclass(frozen=True)
@@ -124,9 +130,7 @@ class Device(ABC):
         """Run a command that must succeed; returns its standard output."""
         done = self.call(argv, stdin=stdin, timeout_s=timeout_s)
         if done.status != 0:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            what = said[-1] if said else f"status {done.status}"
-            raise DeviceError(f"{self.name}: {argv[0]} failed: {what}", remedy="see bench devices")
+            raise DeviceError(f"{self.name}: {argv[0]} failed: {done.last_line}", remedy="see bench devices")
         return done.stdout
 
     @abstractmethod

@@ -119,9 +119,8 @@ class RemoteDevice(Device):
             raise DeviceError(f"{self.name}: no space in {self.root()}", remedy=f"free {missing} bytes on the device")
         done = self.call(["sh", "-c", _TRY_PROGRAM, "sh", self.root()], timeout_s=_QUICK_S)
         if done.status != 0:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
             raise DeviceError(
-                f"{self.name}: programs in {self.root()} cannot be executed: {said[-1] if said else done.status}",
+                f"{self.name}: programs in {self.root()} cannot be executed: {done.last_line}",
                 remedy="mount it without noexec, and let this user write there",
             )
 
@@ -201,9 +200,8 @@ class RemoteDevice(Device):
         )
         done = self.call(["sh", "-c", script, "sh", archive, folder], timeout_s=_UNPACK_S)
         if done.status != 0:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
             raise TransferError(
-                f"{self.name}: the bundle cannot be unpacked: {said[-1] if said else f'status {done.status}'}",
+                f"{self.name}: the bundle cannot be unpacked: {done.last_line}",
                 remedy="free space on the device, or bench devices --clean",
             )
 
