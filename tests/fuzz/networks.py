@@ -715,7 +715,8 @@ def _attack(seed: int, subject: Subject, precision: str, points: list[SplitPoint
     pictures = subject.pictures.held_out.as_float()
     with torch.no_grad():
         expected = torch.cat([capture(subject.network.graph(1), one[None], {last.node: 0})[0] for one in pictures])
-        if not torch.allclose(head(pictures), expected, rtol=1e-4, atol=1e-4 * max(1.0, float(expected.abs().max()))):
+        step = 1e-3 * max(1.0, float(expected.abs().max()))  # float16 within a network rounds in steps of this order
+        if not torch.allclose(head(pictures), expected, rtol=1e-3, atol=step):
             outcome.broken.append(f"seed {seed}: the head that attacks ask is not the network's at {last.name}")
 
 
