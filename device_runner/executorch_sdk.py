@@ -17,6 +17,7 @@ from packaging.version import Version
 from device_runner.cache import cache_folder, make_cache_folder
 from device_runner.errors import BuildError
 from device_runner.files import locked, remove_left_over, scratch_beside
+from device_runner.said import last_line
 
 # share/ holds a marker that the CMake package finds its own root by.
 _NEEDED = ("executorch/include/", "executorch/lib/", "executorch/share/")
@@ -74,9 +75,9 @@ def _download(work: Path, kept: Path, version: str, machine: str) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter
     wheel = next(work.glob("*.whl"), None)
     if done.returncode != 0 or wheel is None:
-        said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+        said = "\n".join(line for line in done.stderr.splitlines() if not line.startswith("WARNING"))
         raise BuildError(
-            f"pip cannot fetch ExecuTorch {version} for {machine}: {said[-1].strip() if said else 'no wheel came'}",
+            f"pip cannot fetch ExecuTorch {version} for {machine}: {last_line(said, otherwise='no wheel came')}",
             remedy=f"connect to the network and run again, or put its manylinux_2_28_{machine} wheel into {kept}",
         )
     return wheel

@@ -11,7 +11,6 @@ from typing import NoReturn
 
 import click
 
-from device_runner.devices.call_log import CALLS
 from device_runner.errors import SplitbenchError
 from device_runner.shown import shown
 from harness.cli.attacks import attacks
@@ -50,6 +49,8 @@ def main() -> None:
         sys.exit(1)
     _set_up()
     if not {"-v", "--verbose"}.isdisjoint(sys.argv[1:]):
+        from device_runner.devices.call_log import CALLS
+
         CALLS.addHandler(_OnStandardError())
     try:
         # Without standalone mode, click returns the status of an Exit.
