@@ -51,7 +51,7 @@ def main() -> None:
     if not {"-v", "--verbose"}.isdisjoint(sys.argv[1:]):
         from device_runner.devices.call_log import CALLS
 
-        CALLS.addHandler(_OnStandardError())
+        CALLS.addHandler(_OnStderr())
     try:
         # Without standalone mode, click returns the status of an Exit.
         status = bench.main(arguments, prog_name="bench", standalone_mode=False)
@@ -75,7 +75,7 @@ def main() -> None:
         sys.exit(1)
 
 
-class _OnStandardError(logging.Handler):
+class _OnStderr(logging.Handler):
     """Shows calls between the lines of progress."""
 
     def emit(self, record: logging.LogRecord) -> None:
