@@ -29,7 +29,7 @@ benchmark: $(VENV)/.installed-test $(ARM64)  ## Compare speeds in interleaved pa
 	$(BIN)/python -m tests.benchmarks
 
 docs: $(VENV)/.installed  ## Write docs/table.md from the schema
-	$(BIN)/python -c 'from harness.results.schema import as_markdown; print(as_markdown(), end="")' > docs/table.md
+	$(BIN)/python -c 'from harness.results.columns import as_markdown; print(as_markdown(), end="")' > docs/table.md
 
 lock: $(VENV)/.installed-test  ## Write the versions in .venv to requirements.lock, below its comment
 	{ sed '/^[^#]/,$$d' requirements.lock; $(BIN)/pip freeze --all --exclude-editable --exclude pip | sed 's/+.*//'; } \

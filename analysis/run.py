@@ -14,17 +14,8 @@ from analysis import score
 from analysis.estimate import HeadEstimate, SurveyedCell, estimate_head, surveyed_cells
 from analysis.tradeoff import with_modelled_link
 from device_runner.link import LinkShape
-from harness.results.schema import (
-    ESTIMATES,
-    PROGRESS,
-    SUMMARY,
-    Cell,
-    Column,
-    LeakageRecord,
-    RoundRecord,
-    RunConfig,
-    RunFile,
-)
+from harness.results.columns import ESTIMATES, PROGRESS, SUMMARY, Column
+from harness.results.schema import Cell, LeakageRecord, RoundRecord, RunConfig, RunFile
 from harness.results.store import RunStore, find_run
 from harness.stats import Array, cluster_interval, is_unstable
 
@@ -47,17 +38,17 @@ class Run:
         self.file: RunFile = store.file
 
     def samples(self) -> pd.DataFrame:
-        """Every timed sample (columns: harness.results.schema.SAMPLES)."""
+        """Every timed sample (columns: harness.results.columns.SAMPLES)."""
         table: pd.DataFrame = self.store.table("samples").to_pandas()
         return table
 
     def leakage(self) -> pd.DataFrame:
-        """PSNR and SSIM of every rebuilt picture (columns: harness.results.schema.LEAKAGE)."""
+        """PSNR and SSIM of every rebuilt picture (columns: harness.results.columns.LEAKAGE)."""
         table: pd.DataFrame = self.store.table("leakage").to_pandas()
         return table
 
     def summary(self, *, link: str | None = None) -> pd.DataFrame:
-        """The tidy table, one row per cell x attack (columns: harness.results.schema.SUMMARY).
+        """The tidy table, one row per cell x attack (columns: harness.results.columns.SUMMARY).
 
         Args:
             link: fills the `modelled_*` columns for a link such as "40mbit/5ms"; what was measured stays as it is.
@@ -79,8 +70,8 @@ class Run:
     def estimates(self) -> pd.DataFrame:
         """How good a survey's estimates are, one row per head that was surveyed and measured, too.
 
-        Each is estimated from the anchors alone, an anchor from the others (columns: harness.results.schema.ESTIMATES);
-        no row without a survey.
+        Each is estimated from the anchors alone, an anchor from the others (columns:
+        harness.results.columns.ESTIMATES); no row without a survey.
         """
         rounds, surveyed = self._rounds(), surveyed_cells(self.store.surveys().values())
         anchors = anchor_times(self.file.cells, rounds, surveyed, chosen_only=True)
@@ -99,7 +90,7 @@ class Run:
         """PSNR against time spent, of each attack that has a course of its own, at each split.
 
         What devices shipped is attacked by one attack, so there is one course for all of them (columns:
-        harness.results.schema.PROGRESS).
+        harness.results.columns.PROGRESS).
         """
         leakage = self.store.leakage()
         courses: dict[tuple[object, ...], tuple[tuple[float, float], ...]] = {}

@@ -11,7 +11,7 @@ import pytest
 from analysis.attacks import ATTACKS
 from device_runner.devices import DEVICES, adb_errors, ssh_errors
 from harness.cli import bench
-from harness.results.schema import as_markdown
+from harness.results.columns import as_markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

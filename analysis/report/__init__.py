@@ -47,10 +47,10 @@ def write_report(
 
     Args:
         run_folder: the run, for its pictures; what is missing there is left out.
-        summary: the tidy table, one row per cell x attack (columns: harness.results.schema.SUMMARY).
-        leakage: PSNR and SSIM per picture (columns: harness.results.schema.LEAKAGE); may be empty.
-        estimates: profiled and measured head times (columns: harness.results.schema.ESTIMATES); may be empty.
-        progress: of the attacks (columns: harness.results.schema.PROGRESS); may be empty.
+        summary: the tidy table, one row per cell x attack (columns: harness.results.columns.SUMMARY).
+        leakage: PSNR and SSIM per picture (columns: harness.results.columns.LEAKAGE); may be empty.
+        estimates: profiled and measured head times (columns: harness.results.columns.ESTIMATES); may be empty.
+        progress: of the attacks (columns: harness.results.columns.PROGRESS); may be empty.
         environment: what was asked and where, nested as it likes (run.json without its cells).
         notices: what must be said about the whole run.
         timers: of its devices, as far as they are known.

@@ -51,7 +51,7 @@ def write_estimate_chart(estimates: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw estimate.png into an existing folder, 1200 pixels wide, over that of an earlier report.
 
     Args:
-        estimates: one row per head that was surveyed and measured (columns: harness.results.schema.ESTIMATES).
+        estimates: one row per head that was surveyed and measured (columns: harness.results.columns.ESTIMATES).
 
     Returns:
         The file written; none where nothing but anchors was.

@@ -38,7 +38,7 @@ from analysis.report.rows import (
 )
 from analysis.report.timer import Timer
 from analysis.report.wall import Wall, build_wall
-from harness.results.schema import SUMMARY
+from harness.results.columns import SUMMARY
 
 MOST_NAMES = 3
 
@@ -145,8 +145,8 @@ def render_html(
     Args:
         run_folder: the run, for its pictures.
         summary: the tidy table, one row per cell x attack.
-        leakage: PSNR per picture (columns of harness.results.schema.LEAKAGE); may be empty.
-        estimates: profiled and measured head times (columns of harness.results.schema.ESTIMATES); may be empty.
+        leakage: PSNR per picture (columns of harness.results.columns.LEAKAGE); may be empty.
+        estimates: profiled and measured head times (columns of harness.results.columns.ESTIMATES); may be empty.
         environment: what was asked and where, nested as it likes (run.json without its cells).
         notices: what must be said about the whole run.
         timers: of its devices, as far as they are known.

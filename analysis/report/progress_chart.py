@@ -24,7 +24,7 @@ def write_progress_chart(progress: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw progress.png into an existing folder, 1200 pixels wide, over that of an earlier report.
 
     Args:
-        progress: of the attacks (columns: harness.results.schema.PROGRESS).
+        progress: of the attacks (columns: harness.results.columns.PROGRESS).
 
     Returns:
         The file written; none where no attack has a course.

@@ -63,7 +63,7 @@ def build_wall(run_folder: Path, experiment: Experiment, leakage: pd.DataFrame, 
         run_folder: holds pictures/held_out/<name>.png and pictures/<cell>/<attack>/<name>.png; what is missing is left
             out.
         experiment: whose cells are shown.
-        leakage: PSNR per picture (columns of harness.results.schema.LEAKAGE); may be empty.
+        leakage: PSNR per picture (columns of harness.results.columns.LEAKAGE); may be empty.
         pictures: how many to show.
     """
     folder = run_folder / "pictures"

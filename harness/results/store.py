@@ -29,21 +29,11 @@ from device_runner.files import safe_name
 from device_runner.runner import Shipment
 from device_runner.survey import SurveyShipment
 from harness.errors import ResultsError
+from harness.results.columns import LEAKAGE, ROUNDS, SAMPLES, arrow_schema
 from harness.results.lock import locked
 from harness.results.migrations import migrate
 from harness.results.profiled import profiled_times
-from harness.results.schema import (
-    LEAKAGE,
-    ROUNDS,
-    SAMPLES,
-    SCHEMA_VERSION,
-    Cell,
-    LeakageRecord,
-    RoundRecord,
-    RunFile,
-    SurveyRecord,
-    arrow_schema,
-)
+from harness.results.schema import SCHEMA_VERSION, Cell, LeakageRecord, RoundRecord, RunFile, SurveyRecord
 
 Record = TypeVar("Record", bound=BaseModel)
 _TABLES = {"samples": SAMPLES, "rounds": ROUNDS, "leakage": LEAKAGE}

@@ -12,17 +12,8 @@ from analysis.estimate import Accuracy
 from analysis.run import Run
 from device_runner.runner import Output, RunnerReport
 from device_runner.survey import SurveyShipment
-from harness.results.schema import (
-    ESTIMATES,
-    PROGRESS,
-    Cell,
-    DeviceEntry,
-    LeakageRecord,
-    RoundRecord,
-    RunConfig,
-    RunFile,
-    SurveyRecord,
-)
+from harness.results.columns import ESTIMATES, PROGRESS
+from harness.results.schema import Cell, DeviceEntry, LeakageRecord, RoundRecord, RunConfig, RunFile, SurveyRecord
 from harness.results.store import RunStore
 from tests.parts.surveys import VERIFIED, survey_report
 

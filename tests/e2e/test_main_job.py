@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from analysis import load_run
-from harness.results.schema import SUMMARY
+from harness.results.columns import SUMMARY
 from tests.e2e.command import TINY, Bench
 
 ASKED = ("run", TINY, "--input-size", "32", "--precision", "fp32,int8", "--iterations", "2", "--warmup", "1")

@@ -21,7 +21,7 @@ import pytest
 import skimage.data
 from PIL import Image, ImageFilter
 
-from harness.results.schema import ESTIMATES, SUMMARY
+from harness.results.columns import ESTIMATES, SUMMARY
 
 COLUMNS = tuple(column.name for column in SUMMARY)
 PANDAS_TYPES = {pa.string(): "string", pa.int64(): "Int64", pa.float64(): "float64", pa.bool_(): "boolean"}

@@ -14,7 +14,7 @@ import pytest
 from analysis.report import write_report
 from analysis.report.html import flattened, headline, not_measured, render_html
 from analysis.report.rows import experiments
-from harness.results.schema import ESTIMATES, LEAKAGE, PROGRESS
+from harness.results.columns import ESTIMATES, LEAKAGE, PROGRESS
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]

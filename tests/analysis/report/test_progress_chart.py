@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from analysis.report.progress_chart import draw, write_progress_chart
-from harness.results.schema import PROGRESS
+from harness.results.columns import PROGRESS
 
 NAMES = [column.name for column in PROGRESS]
 COURSES = pd.DataFrame(

@@ -15,7 +15,8 @@ from rich.console import Console
 from analysis.report.html import render_html
 from analysis.report.table import summary_tables
 from analysis.report.timer import Timer, timers
-from harness.results.schema import ESTIMATES, LEAKAGE, RoundRecord
+from harness.results.columns import ESTIMATES, LEAKAGE
+from harness.results.schema import RoundRecord
 from harness.results.store import RunStore
 
 MakeRows = Callable[..., list[dict[str, Any]]]

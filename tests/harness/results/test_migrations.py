@@ -10,8 +10,9 @@ import pytest
 
 from analysis import load_run
 from harness.errors import ResultsError
+from harness.results.columns import SUMMARY
 from harness.results.migrations import MIGRATIONS, migrate
-from harness.results.schema import SCHEMA_VERSION, SUMMARY
+from harness.results.schema import SCHEMA_VERSION
 from harness.results.store import RunStore
 
 GOLDEN = Path(__file__).parents[2] / "golden"

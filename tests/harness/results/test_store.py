@@ -17,11 +17,9 @@ import pytest
 from device_runner.runner import Output, RunnerReport, Shipment, Verification
 from device_runner.survey import SurveyShipment
 from harness.errors import ResultsError
+from harness.results.columns import LEAKAGE, ROUNDS, SAMPLES, arrow_schema
 from harness.results.lock import locked
 from harness.results.schema import (
-    LEAKAGE,
-    ROUNDS,
-    SAMPLES,
     SCHEMA_VERSION,
     DeviceEntry,
     LeakageRecord,
@@ -29,7 +27,6 @@ from harness.results.schema import (
     RunConfig,
     RunFile,
     SurveyRecord,
-    arrow_schema,
 )
 from harness.results.store import RunStore, find_run, write_whole
 from tests.parts.surveys import survey_report
