@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis import load_run
@@ -43,6 +44,17 @@ def test_version_1_had_one_device_and_one_count_of_threads(tmp_path: Path) -> No
     assert file.config.threads == (1,)
     assert [(entry.address, entry.link) for entry in file.devices] == [("local", "loopback")]
     assert {cell.affinity for cell in file.cells} == {"all"}
+
+
+def test_a_run_of_version_2_gives_the_table_that_it_gave_then(tmp_path: Path) -> None:
+    run = load_run(golden(2, tmp_path))
+    expected = pd.read_csv(GOLDEN / "schema-2.csv")
+    table = run.summary()
+    pd.testing.assert_frame_equal(table[expected.columns], expected.astype(table.dtypes[expected.columns]))
+    assert table["head_source"].value_counts().to_dict() == {"measured": 20, "profiled": 4}
+    assert set(table["attack"]) == {"linear", "whitebox"}
+    assert set(run.samples()["loop"]) == {"warmup", "head", "shipping", "profile", "survey"}
+    assert len(run.estimates()) == 8
 
 
 def test_todays_content_is_left_alone() -> None:
