@@ -5,6 +5,7 @@ A profiled time is never shown as a measured one: it has an interval, and `head_
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,10 +14,10 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from device_runner.runner import Verification
-from device_runner.survey import SurveyShipment
+from device_runner.report import Shipment, Verification
+from harness.results.axes import Key, curve_key
 from harness.results.profiled import profiled_times
-from harness.results.schema import SurveyRecord
+from harness.results.schema import Cell, RoundRecord
 from harness.stats import Array
 
 # Half the width of an interval where the anchors agree; beyond that it grows with what they disagree.
@@ -27,7 +28,7 @@ NO_PLACES = "its operators cannot be told apart, so that no profile leads to a s
 
 
 @dataclass
-class SurveyedCell:
+class SurveyResult:
     """What a survey says of one cell.
 
     Attributes:
@@ -36,7 +37,7 @@ class SurveyedCell:
     """
 
     verification: Verification | None = None
-    shipments: list[SurveyShipment] = field(default_factory=list)
+    shipments: list[Shipment] = field(default_factory=list)
     rounds_ns: list[Array] = field(default_factory=list)
     reason: str = ""
 
@@ -46,23 +47,66 @@ class SurveyedCell:
         return max(float(np.median(np.concatenate(self.rounds_ns))), RESOLUTION_NS / 2) if self.rounds_ns else None
 
 
-def surveyed_cells(records: Iterable[SurveyRecord]) -> dict[str, SurveyedCell]:
+def survey_results(records: Iterable[RoundRecord]) -> dict[str, SurveyResult]:
     """What the finished rounds of a run's surveys say, by cell."""
-    cells: dict[str, SurveyedCell] = {}
+    results: dict[str, SurveyResult] = {}
     for record in sorted(records, key=lambda record: record.round):
         report = record.report
-        if report is None:
+        if report is None or not record.profiled or record.status == "failed":
             continue
-        times = profiled_times(report.profile, record.before, record.planar)
+        times = profiled_times(report.profile, record.operators, record.maps)
         for place, (cell, output) in enumerate(zip(record.cells, report.outputs, strict=True)):
-            found = cells.setdefault(cell, SurveyedCell())
-            found.verification = output.verification
-            found.shipments += output.shipments
+            result = results.setdefault(cell, SurveyResult())
+            result.verification = output.verification
+            result.shipments += output.shipments
             if times is not None:
-                found.rounds_ns.append(times.head_ns(place))
+                result.rounds_ns.append(times.head_ns(place))
             else:
-                found.reason = report.profile_reason or NO_PLACES
-    return cells
+                result.reason = report.profile_reason or NO_PLACES
+    return results
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A head that was profiled and measured, too: both its times, nanoseconds."""
+
+    profiled_ns: float
+    measured_ns: float
+
+
+Anchors = Mapping[Key, Mapping[str, Anchor]]
+"""By curve, by cell."""
+
+
+def find_anchors(
+    cells: Iterable[Cell],
+    records: Iterable[RoundRecord],
+    results: Mapping[str, SurveyResult],
+    *,
+    chosen_only: bool = False,
+) -> Anchors:
+    """Every head that was profiled and measured, too.
+
+    Args:
+        chosen_only: of those alone that the survey measured for this purpose.
+    """
+    heads: dict[str, list[RoundRecord]] = defaultdict(list)
+    for record in records:
+        if not record.profiled and (record.anchor or not chosen_only):
+            heads[record.work].append(record)
+    anchors: dict[Key, dict[str, Anchor]] = defaultdict(dict)
+    for cell in cells:
+        measured = measured_ns(heads[cell.hash])
+        profiled = results[cell.hash].profiled_ns if cell.hash in results else None
+        if measured and profiled:
+            anchors[curve_key(cell)][cell.hash] = Anchor(profiled, measured)
+    return anchors
+
+
+def measured_ns(heads: Iterable[RoundRecord]) -> float | None:
+    """Median time of a head; None where none was measured."""
+    times = [ns for record in heads if record.status == "ok" and record.report for ns in record.report.run_ns]
+    return float(np.median(times)) if times else None
 
 
 @dataclass(frozen=True)
@@ -112,7 +156,7 @@ class HeadEstimate:
     high: float
 
 
-def estimate_head(profiled: float, anchors: Mapping[float, float]) -> HeadEstimate | None:
+def estimate_head(profiled: float, anchors: Iterable[Anchor]) -> HeadEstimate | None:
     """Scale one profiled time by the heads that were measured alone.
 
     What a head takes alone, divided by its profiled time, is interpolated between the two anchors around it (its
@@ -120,12 +164,12 @@ def estimate_head(profiled: float, anchors: Mapping[float, float]) -> HeadEstima
 
     Args:
         profiled: time up to the split, as the profile has it, nanoseconds.
-        anchors: profiled -> measured time of each head that was measured, nanoseconds.
+        anchors: the heads to scale by.
 
     Returns:
         None without an anchor.
     """
-    known = sorted((p, m) for p, m in anchors.items() if p > 0 and m > 0)
+    known = sorted((a.profiled_ns, a.measured_ns) for a in anchors if a.profiled_ns > 0 and a.measured_ns > 0)
     if not known or profiled <= 0:
         return None
     at = np.log([p for p, _ in known])
@@ -139,21 +183,31 @@ def estimate_head(profiled: float, anchors: Mapping[float, float]) -> HeadEstima
     return HeadEstimate(p50, low, p50 * float(np.exp(uncertainty)) + RESOLUTION_NS)
 
 
-def widest_gap(profiled: Iterable[float], anchors: Mapping[float, float]) -> tuple[float, float] | None:
-    """Where one more anchor would tell most: midway between the two neighbours whose scales differ most.
+@dataclass(frozen=True)
+class Gap:
+    """Where one more anchor would tell most.
+
+    Attributes:
+        width: by how much the scales of the two anchors around it differ (of their logarithms).
+        cell: whose profiled time is nearest to their middle.
+    """
+
+    width: float
+    cell: Cell
+
+
+def widest_gap(candidates: Mapping[Cell, float], anchors: Iterable[Anchor]) -> Gap | None:
+    """Midway between the two neighbours whose scales differ most; None where nothing lies between two anchors.
 
     Args:
-        profiled: times that could be measured.
-        anchors: as for `estimate_head`.
-
-    Returns:
-        By how much the two scales differ (of their logarithms), and the profiled time nearest to the middle; None where
-        nothing lies between two anchors.
+        candidates: cells that could be measured, and their profiled times, nanoseconds.
     """
-    candidates = sorted(profiled)
-    found = []
-    for (low, first), (high, second) in pairwise(sorted(anchors.items())):
-        if inside := [time for time in candidates if low < time < high]:
-            middle = float(np.sqrt(low * high))
-            found.append((abs(float(np.log(first / low * high / second))), min(inside, key=lambda t: abs(t - middle))))
-    return max(found, default=None)
+    gaps = []
+    for low, high in pairwise(sorted(anchors, key=lambda anchor: anchor.profiled_ns)):
+        inside = {cell: ns for cell, ns in candidates.items() if low.profiled_ns < ns < high.profiled_ns}
+        if inside:
+            middle = float(np.sqrt(low.profiled_ns * high.profiled_ns))
+            scales = low.measured_ns / low.profiled_ns, high.measured_ns / high.profiled_ns
+            nearest = min(inside, key=lambda cell: abs(inside[cell] - middle))
+            gaps.append(Gap(abs(float(np.log(scales[0] / scales[1]))), nearest))
+    return max(gaps, key=lambda gap: gap.width, default=None)

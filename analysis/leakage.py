@@ -33,7 +33,6 @@ from harness.splits import (
     CuttableGraph,
     Network,
     SplitPoint,
-    dequantize,
 )
 
 # Activations of the receiver's own pictures that are kept per split, and at once.
@@ -79,7 +78,7 @@ def attack_network(
     Yields:
         Each finished (cell, attack), after it was kept.
     """
-    done = store.leakage()
+    done = store.journal.leakage()
     attacks = store.file.config.attacks
     missing = [t for t in targets if any((t.cell.hash, name) not in done for name in attacks)]
     if not missing:
@@ -162,7 +161,7 @@ class _Bench:
         for target in targets:
             for name in self.store.file.config.attacks:
                 own = LeakageRecord(cell=target.cell.hash, attack=name, status="ok", train_seconds=0.0)
-                yield self._keep(own, target, lambda shipped: shipped / 255, None)
+                yield self._keep(own, target, lambda shipped: shipped, None)
 
     def judge(self, name: str, own: Pairs, targets: Sequence[Target]) -> Iterator[LeakageRecord]:
         """Train one attack for one split and judge it on every device's activations."""
@@ -224,7 +223,7 @@ class _Bench:
             "residual": tuple(feature_residual(matched, rebuilt, shipped).tolist()) if matched else (),
         }
         record = learned.model_copy(update=judged)
-        self.store.keep_leakage(record)
+        self.store.journal.keep_leakage(record)
         return record
 
     def without_figures(self, name: str, target: Target, status: str, reason: str) -> LeakageRecord:
@@ -232,7 +231,7 @@ class _Bench:
         record = LeakageRecord.model_validate(
             {"cell": target.cell.hash, "attack": name, "status": status, "reason": reason}
         )
-        self.store.keep_leakage(record)
+        self.store.journal.keep_leakage(record)
         return record
 
     def _top1(self, pictures: Tensor) -> Tensor:
@@ -254,7 +253,7 @@ def shipped_activations(store: RunStore, target: Target) -> Tensor:
                 found.append(stored.get_tensor("activation"))
         except (OSError, ValueError, RuntimeError) as exc:
             raise ResultsError(f"{path} cannot be read", remedy="delete its folder and --resume") from exc
-    return dequantize(torch.cat(found), target.cut).float()
+    return target.cut.codec.decode(torch.cat(found))
 
 
 def write_pictures(folder: Path, pictures: Tensor, names: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,19 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis import score
-from analysis.estimate import HeadEstimate, SurveyedCell, estimate_head, surveyed_cells
+from analysis.estimate import (
+    Anchor,
+    HeadEstimate,
+    SurveyResult,
+    estimate_head,
+    find_anchors,
+    measured_ns,
+    survey_results,
+)
 from analysis.tradeoff import with_modelled_link
 from device_runner.link import LinkShape
+from device_runner.report import Shipment
+from harness.results.axes import cell_key, curve_key
 from harness.results.columns import ESTIMATES, PROGRESS, SUMMARY, Column
 from harness.results.schema import Cell, LeakageRecord, RoundRecord, RunConfig, RunFile
 from harness.results.store import RunStore, find_run
@@ -53,17 +63,17 @@ class Run:
         Args:
             link: fills the `modelled_*` columns for a link such as "40mbit/5ms"; what was measured stays as it is.
         """
-        rounds = self._rounds()
-        leakage, surveyed = self.store.leakage(), surveyed_cells(self.store.surveys().values())
-        anchors = anchor_times(self.file.cells, rounds, surveyed)
+        records, leakage = self.store.journal.rounds().values(), self.store.journal.leakage()
+        heads, results = _heads(records), survey_results(records)
+        anchors = find_anchors(self.file.cells, records, results)
         rows = []
-        for cell in sorted(self.file.cells, key=lambda c: (c.model, c.device, c.threads, c.precision, c.split_index)):
-            timing = _timing(cell, rounds[cell.hash], self.file)
+        for cell in sorted(self.file.cells, key=cell_key):
+            timing = _timing(cell, heads[cell.hash], self.file)
             if timing.get("head_source") is None and timing.get("status", "skipped") == "skipped":
-                timing |= _surveyed(surveyed.get(cell.hash), anchors.get(series_of(cell), {}), self.file.config)
+                timing |= _surveyed(results.get(cell.hash), anchors[curve_key(cell)].values(), self.file.config)
             for attack in self.file.config.attacks or (None,):
-                found = leakage.get((cell.hash, attack)) if attack else None
-                rows.append(_row(self.file, cell, timing, attack, found))
+                judged = leakage.get((cell.hash, attack)) if attack else None
+                rows.append(_row(self.file, cell, timing, attack, judged))
         table = _table(rows, SUMMARY)
         return with_modelled_link(table, LinkShape.parse(link)) if link else table
 
@@ -73,16 +83,17 @@ class Run:
         Each is estimated from the anchors alone, an anchor from the others (columns:
         harness.results.columns.ESTIMATES); no row without a survey.
         """
-        rounds, surveyed = self._rounds(), surveyed_cells(self.store.surveys().values())
-        anchors = anchor_times(self.file.cells, rounds, surveyed, chosen_only=True)
+        records = self.store.journal.rounds().values()
+        heads, results = _heads(records), survey_results(records)
+        anchors = find_anchors(self.file.cells, records, results, chosen_only=True)
         rows = []
         for cell in self.file.cells:
-            profiled = surveyed[cell.hash].profiled_ns if cell.hash in surveyed else None
-            measured = _measured_ns(rounds[cell.hash])
-            is_anchor = any(record.anchor for record in rounds[cell.hash])
-            scale = {p: m for p, m in anchors.get(series_of(cell), {}).items() if not is_anchor or p != profiled}
-            estimate = estimate_head(profiled, scale) if profiled else None
+            profiled = results[cell.hash].profiled_ns if cell.hash in results else None
+            measured = measured_ns(heads[cell.hash])
+            others = [anchor for name, anchor in anchors[curve_key(cell)].items() if name != cell.hash]
+            estimate = estimate_head(profiled, others) if profiled else None
             if estimate and measured:
+                is_anchor = any(record.anchor for record in heads[cell.hash])
                 rows.append(_estimate_row(cell, estimate, measured, is_anchor=is_anchor))
         return _table(rows, ESTIMATES)
 
@@ -92,23 +103,16 @@ class Run:
         What devices shipped is attacked by one attack, so there is one course for all of them (columns:
         harness.results.columns.PROGRESS).
         """
-        leakage = self.store.leakage()
+        leakage = self.store.journal.leakage()
         courses: dict[tuple[object, ...], tuple[tuple[float, float], ...]] = {}
         for cell in sorted(self.file.cells, key=lambda cell: cell.split_index):
             for attack in self.file.config.attacks:
-                if found := leakage.get((cell.hash, attack)):
+                if judged := leakage.get((cell.hash, attack)):
                     key = (cell.model, cell.precision, attack, cell.split_index, cell.split)
-                    courses.setdefault(key, found.progress)
+                    courses.setdefault(key, judged.progress)
         names = [column.name for column in PROGRESS]
         rows = [dict(zip(names, (*key, *step), strict=True)) for key, course in courses.items() for step in course]
         return _table(rows, PROGRESS)
-
-    def _rounds(self) -> dict[str, list[RoundRecord]]:
-        """The finished rounds of each cell."""
-        rounds: dict[str, list[RoundRecord]] = defaultdict(list)
-        for record in self.store.rounds().values():
-            rounds[record.cell].append(record)
-        return rounds
 
 
 def load_run(path: str | Path | None = None) -> Run:
@@ -123,6 +127,15 @@ def load_run(path: str | Path | None = None) -> Run:
 def _table(rows: list[dict[str, object]], columns: tuple[Column, ...]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=[column.name for column in columns])
     return table.astype({column.name: _PANDAS_TYPES[column.type] for column in columns})
+
+
+def _heads(records: Iterable[RoundRecord]) -> dict[str, list[RoundRecord]]:
+    """The finished rounds of each cell's own head, in order."""
+    heads: dict[str, list[RoundRecord]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: record.round):
+        if not record.profiled:
+            heads[record.work].append(record)
+    return heads
 
 
 def _estimate_row(cell: Cell, estimate: HeadEstimate, measured_ns: float, *, is_anchor: bool) -> dict[str, object]:
@@ -158,7 +171,6 @@ def _row(
 
 def _timing(cell: Cell, records: list[RoundRecord], file: RunFile) -> dict[str, object]:
     """What the rounds say of a cell. A cell that never passed verification has no latency."""
-    records = sorted(records, key=lambda record: record.round)
     facts = _verification(records) | _state(records)
     if cell.unavailable is not None:
         return {"status": "failed", "reason": cell.unavailable, "rounds": 0}
@@ -171,8 +183,8 @@ def _timing(cell: Cell, records: list[RoundRecord], file: RunFile) -> dict[str, 
     reports = [record.report for record in records if record.report is not None]
     if not reports:
         return facts | {"rounds": 0}
-    heads = _milliseconds(r.head_ns for r in reports) if cell.split_index else [np.zeros(1) for _ in reports]
-    shipped = [s for r in reports for s in r.shipments]
+    heads = _milliseconds(r.run_ns for r in reports) if cell.split_index else [np.zeros(1) for _ in reports]
+    shipped = [s for r in reports for s in r.outputs[0].shipments]
     interval = cluster_interval(heads, "median") if cell.split_index else None
     times = np.concatenate(heads)
     return facts | {
@@ -184,69 +196,28 @@ def _timing(cell: Cell, records: list[RoundRecord], file: RunFile) -> dict[str, 
         "head_ci95_low_ms": interval[0] if interval else None,
         "head_ci95_high_ms": interval[1] if interval else None,
         "rounds": len(records),
-        "iterations": sum(len(r.head_ns) for r in reports),
+        "iterations": sum(len(r.run_ns) for r in reports),
         "peak_rss_bytes": max(r.peak_rss_bytes for r in reports),
-        "wire_bytes": max((s.wire_bytes for s in shipped), default=None),
-        "transfer_p50_ms": _median_ms(s.transfer_ns for s in shipped),
-        "tail_p50_ms": _median_ms(s.tail_ns for s in shipped),
-        "end_to_end_p50_ms": _median_ms(s.end_to_end_ns for s in shipped),
+        **_shipping(shipped),
+        "end_to_end_p50_ms": _median_ms(s.end_to_end_ns for s in shipped if s.end_to_end_ns is not None),
         "unstable": is_unstable(heads) if cell.split_index else None,
         **_energy(records),
     }
 
 
-Series = tuple[str, str, str, int]
-Anchors = Mapping[Series, Mapping[float, float]]
-
-
-def series_of(cell: Cell) -> Series:
-    """Cells whose profiled times are scaled together."""
-    return cell.model, cell.precision, cell.device, cell.threads
-
-
-def anchor_times(
-    cells: Iterable[Cell],
-    rounds: Mapping[str, list[RoundRecord]],
-    surveyed: Mapping[str, SurveyedCell],
-    *,
-    chosen_only: bool = False,
-) -> Anchors:
-    """Profiled -> measured head time, both in nanoseconds, of every head that has both, by series.
-
-    Args:
-        chosen_only: of those alone that the survey measured for this purpose.
-    """
-    found: dict[Series, dict[float, float]] = defaultdict(dict)
-    for cell in cells:
-        records = [record for record in rounds.get(cell.hash, []) if record.anchor or not chosen_only]
-        measured = _measured_ns(records)
-        profiled = surveyed[cell.hash].profiled_ns if cell.hash in surveyed else None
-        if measured and profiled:
-            found[series_of(cell)][profiled] = measured
-    return found
-
-
-def _measured_ns(records: Iterable[RoundRecord]) -> float | None:
-    """Median head time; None where none was measured."""
-    times = [ns for record in records if record.status == "ok" and record.report for ns in record.report.head_ns]
-    return float(np.median(times)) if times else None
-
-
-def _surveyed(found: SurveyedCell | None, anchors: Mapping[float, float], config: RunConfig) -> dict[str, object]:
+def _surveyed(result: SurveyResult | None, anchors: Iterable[Anchor], config: RunConfig) -> dict[str, object]:
     """What a survey says of a cell that was not measured alone."""
-    if found is None:
+    if result is None:
         return {}
     facts: dict[str, object] = {
-        "verified": found.verification.passed if found.verification else None,
-        "max_abs_err": found.verification.max_abs_err if found.verification else None,
-        "cosine": found.verification.cosine if found.verification else None,
-        "wire_bytes": max((s.wire_bytes for s in found.shipments), default=None),
-        "transfer_p50_ms": _median_ms(s.transfer_ns for s in found.shipments),
-        "tail_p50_ms": _median_ms(s.tail_ns for s in found.shipments),
+        "verified": result.verification.passed if result.verification else None,
+        "max_abs_err": result.verification.max_abs_err if result.verification else None,
+        "cosine": result.verification.cosine if result.verification else None,
+        **_shipping(result.shipments),
     }
-    estimate = estimate_head(found.profiled_ns, anchors) if found.profiled_ns else None
+    estimate = estimate_head(result.profiled_ns, anchors) if result.profiled_ns else None
     if estimate is None:
-        reason = found.reason or "no head was measured that its profiled time could be scaled by"
+        reason = result.reason or "no head was measured that its profiled time could be scaled by"
         return facts | {"status": "skipped", "reason": f"head not timed: {reason}"}
     parts = [estimate.p50 / _NS_PER_MS, facts["transfer_p50_ms"], facts["tail_p50_ms"]]
     return facts | {
@@ -260,6 +231,16 @@ def _surveyed(found: SurveyedCell | None, anchors: Mapping[float, float], config
     }
 
 
+def _shipping(shipments: Sequence[Shipment]) -> dict[str, object]:
+    sizes = [s.wire_bytes for s in shipments]
+    return {
+        "wire_bytes": float(np.mean(sizes)) if sizes else None,
+        "wire_bytes_max": max(sizes, default=None),
+        "transfer_p50_ms": _median_ms(s.transfer_ns for s in shipments),
+        "tail_p50_ms": _median_ms(s.tail_ns for s in shipments),
+    }
+
+
 def _why_not_measured(config: RunConfig) -> str:
     if config.survey == "only":
         return "not measured: only a survey was asked for"
@@ -269,7 +250,8 @@ def _why_not_measured(config: RunConfig) -> str:
 
 
 def _verification(records: list[RoundRecord]) -> dict[str, object]:
-    checks = [r.report.verification for r in records if r.report is not None and r.report.verification is not None]
+    outputs = [output for r in records if r.report for output in r.report.outputs]
+    checks = [output.verification for output in outputs if output.verification is not None]
     return {
         "verified": all(check.passed for check in checks) if checks else None,
         "max_abs_err": _worst((check.max_abs_err for check in checks), max),
@@ -284,7 +266,7 @@ def _energy(records: list[RoundRecord]) -> dict[str, object]:
 
 
 def _state(records: list[RoundRecord]) -> dict[str, object]:
-    states = [state for r in records for state in (r.before, r.after) if state is not None]
+    states = [state for r in records for state in (r.state_before, r.state_after) if state is not None]
     throttled = [state.throttled for state in states if state.throttled is not None]
     return {
         "temperature_c": _worst((state.temperature_c for state in states), max),

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from device_runner.link import LinkShape
+from harness.results.axes import names
 from harness.stats import Array
 
 _MS_PER_S = 1e3
@@ -90,9 +91,8 @@ def on_front(summary: pd.DataFrame) -> pd.Series[bool]:
 
     Faster is a shorter end to end, better protected a lower PSNR. A row without either is not dominated.
     """
-    settings = ["model", "input_size", "precision", "device", "threads", "attack"]
     front = pd.Series(True, index=summary.index)
-    for _, rows in summary.groupby(settings, dropna=False):
+    for _, rows in summary.groupby(names("chart", "curve"), dropna=False):
         known = rows.dropna(subset=["end_to_end_p50_ms", "psnr_db"]).sort_values(["end_to_end_p50_ms", "psnr_db"])
         least = known["psnr_db"].cummin().shift(fill_value=np.inf)
         front[known.index] = known["psnr_db"] < least

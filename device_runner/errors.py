@@ -9,8 +9,7 @@ SplitbenchError
 │   ├── HeldError                another harness is measuring on the device
 │   ├── TransferError            the connection held, but a file did not arrive whole
 │   └── RunnerError              head_runner ran and reported an error of its own
-│       ├── UnverifiedError      the head ran, but gave something else than expected
-│       └── UnverifiedSurveyError likewise, of a survey program
+│       └── UnverifiedError      the program ran, but gave something else than expected
 └── FrameError                   bytes that are not a frame: wrong length, checksum or content
     └── ConnectionEndedError     the peer closed the connection between two frames
 

@@ -25,6 +25,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def digest(*parts: object) -> str:
+    """sha256 over parts, as hexadecimal: bytes as they are, anything else as `repr` writes it, each with its length."""
+    total = hashlib.sha256()
+    for part in parts:
+        content = part if isinstance(part, bytes) else repr(part).encode()
+        total.update(len(content).to_bytes(8, "little") + content)
+    return total.hexdigest()
+
+
 def safe_name(text: str) -> str:
     """A name that is one harmless path component."""
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in text).lstrip(".") or "_"

@@ -12,7 +12,8 @@ import numpy as np
 
 from device_runner.devices import Device
 from device_runner.devices.power import pmic_power_mw
-from device_runner.runner import Job, RunnerReport, run_head
+from device_runner.report import RunnerReport
+from device_runner.runner import Job, run_program
 
 _LOOP_S = 3.0
 _SETTLE_S = 0.5  # loading and verifying come first
@@ -33,20 +34,20 @@ def with_energy(
     Raises:
         DeviceError: the device was lost.
     """
-    if not report.head_ns:
+    if not report.run_ns:
         return report
-    head_s = float(np.mean(report.head_ns)) / 1e9
+    head_s = float(np.mean(report.run_ns)) / 1e9
     loop = replace(job, shipping=None, warmup=0, iterations=max(3, math.ceil((_SETTLE_S + _LOOP_S) / head_s)))
     powers: list[float] = []
     with ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
-        running = pool.submit(run_head, device, runner, loop, timeout_s=_LIMIT_S)
+        running = pool.submit(run_program, device, runner, loop, timeout_s=_LIMIT_S)
         while not running.done():
             power = pmic_power_mw(device.call_checked(command, timeout_s=_LIMIT_S).decode(errors="replace"))
             if power is not None and time.monotonic() - began > _SETTLE_S and not running.done():
                 powers.append(power)
             time.sleep(_ASK_EVERY_S)
-    looped_s = float(np.mean(running.result().head_ns)) / 1e9
+    looped_s = float(np.mean(running.result().run_ns)) / 1e9
     if len(powers) < _FEWEST_SAMPLES:
         return report.model_copy(update={"power_reason": f"only {len(powers)} power readings"})
     power_mw = float(np.mean(powers))

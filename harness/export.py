@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import multiprocessing
 import os
@@ -17,27 +16,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import psutil
 import torch
 from torch import Tensor
 
-from device_runner.files import file_sha256, partial_beside, remove_left_over, safe_name
+from device_runner.files import digest, file_sha256, partial_beside, remove_left_over, safe_name
 from device_runner.frames import Frame, encode_payload
+from harness.codecs import Uint8
 from harness.errors import ExportError, first_line
 from harness.lowering import Lowered, LoweringJob, serve, warm_up
-from harness.manifest import (
-    MANIFEST_FORMAT,
-    PROGRAM,
-    REFERENCE,
-    Head,
-    Manifest,
-    Survey,
-    SurveyManifest,
-    read_head,
-    read_survey,
-)
-from harness.splits import Cut, CuttableGraph, Network, SplitPoint, capture, dequantize
+from harness.manifest import MANIFEST, MANIFEST_FORMAT, PROGRAM, REFERENCE, Exported, Manifest, Output, read_exported
+from harness.program import Program
+from harness.splits import Cut, CuttableGraph, Network, SplitPoint, capture
 
 Precision = Literal["fp32", "int8"]
 # Seen: fp32 heads match PyTorch to 1.3e-5 of their largest value; a wrong kernel is off by orders of magnitude.
@@ -66,76 +56,45 @@ class ExportSettings:
     root: Path
 
 
-# One split: its head. Several: one survey program with the activation of each among its outputs.
-Wanted = SplitPoint | tuple[SplitPoint, ...]
-Made = Head | Survey | ExportError
-
-
-def export_heads(
-    network: Network, points: Sequence[SplitPoint], settings: ExportSettings, graph: Callable[[], CuttableGraph]
-) -> Iterator[tuple[SplitPoint, Head | ExportError]]:
-    """Every point's head, from the cache or lowered now; in the order in which they are ready.
+def export(
+    network: Network, programs: Sequence[Program], settings: ExportSettings, graph: Callable[[], CuttableGraph]
+) -> Iterator[tuple[Program, Exported | ExportError]]:
+    """Every program, from the cache or lowered now; in the order in which they are ready.
 
     Args:
-        graph: gives the graph to cut (the network itself, or its int8 twin); called only if a head must be lowered.
+        graph: gives the graph to cut (the network itself, or its int8 twin); called only if something must be lowered.
 
     Yields:
-        A point and its head, or the reason why it has none. A failure ends that head, not the others.
+        A program and its files, or the reason why it has none. A failure ends that program, not the others.
     """
-    for point, made in export(network, points, settings, graph):
-        assert isinstance(point, SplitPoint) and not isinstance(made, Survey)  # noqa: S101, PT018 - as was asked for
-        yield point, made
-
-
-def export(
-    network: Network, wanted: Sequence[Wanted], settings: ExportSettings, graph: Callable[[], CuttableGraph]
-) -> Iterator[tuple[Wanted, Made]]:
-    """Like `export_heads`, of heads and survey programs side by side."""
     missing: list[_Job] = []
-    for one in wanted:
-        if isinstance(one, SplitPoint) and one.index == 0:
-            yield one, Head(folder=None, manifest=_manifest(network, one, settings, Cut(one.node)))
+    for program in programs:
+        if program.is_empty:
+            yield program, _picture_itself(network, program.points[0], settings)
             continue
-        folder = (
-            survey_folder(network, one, settings) if isinstance(one, tuple) else head_folder(network, one, settings)
-        )
-        found = read_survey(folder) if isinstance(one, tuple) else read_head(folder)
-        if found:
-            yield one, found
+        folder = program_folder(network, program, settings)
+        if known := read_exported(folder):
+            yield program, known
         else:
-            missing.append(_Job(one, folder))
+            missing.append(_Job(program, folder))
     if missing:
         yield from _Exporter(network, graph(), settings).lower_all(missing)
 
 
-def head_folder(network: Network, point: SplitPoint, settings: ExportSettings) -> Path:
-    """Where a head is kept: the last part is a hash over everything that its program depends on."""
-    name = safe_name(f"{point.index:03d}-{point.name}")
-    return settings.root / safe_name(network.model.name) / name / head_hash(network, point, settings)
+def program_folder(network: Network, program: Program, settings: ExportSettings) -> Path:
+    """Where a program is kept: the last part is a hash over everything that it depends on."""
+    point = program.points[0]
+    name = "survey" if program.profiled else safe_name(f"{point.index:03d}-{point.name}")
+    return settings.root / safe_name(network.model.name) / name / program_hash(network, program, settings)
 
 
-def survey_folder(network: Network, points: Sequence[SplitPoint], settings: ExportSettings) -> Path:
-    """Where a survey program is kept, likewise."""
-    digest = hashlib.sha256("".join(head_hash(network, point, settings) for point in points).encode())
-    return settings.root / safe_name(network.model.name) / "survey" / digest.hexdigest()[:16]
-
-
-def _folder(network: Network, wanted: Wanted, settings: ExportSettings) -> Path:
-    if isinstance(wanted, tuple):
-        return survey_folder(network, wanted, settings)
-    return head_folder(network, wanted, settings)
-
-
-def head_hash(network: Network, point: SplitPoint, settings: ExportSettings) -> str:
-    """Over everything that a head's program depends on."""
-    digest = hashlib.sha256()
-    parts: list[object] = [
-        MANIFEST_FORMAT, network.weights_sha256, network.digests[point.node], network.model.input_size,
+def program_hash(network: Network, program: Program, settings: ExportSettings) -> str:
+    """Over everything that a program depends on."""
+    digests = [network.digests[point.node] for point in program.points]
+    return digest(
+        MANIFEST_FORMAT, network.weights_sha256, digests, program.profiled, network.model.input_size,
         settings.precision, settings.calibration_sha256, library_versions(), settings.reference.numpy().tobytes(),
-    ]  # fmt: skip
-    for part in parts:
-        digest.update(repr(part).encode())
-    return digest.hexdigest()[:16]
+    )[:16]  # fmt: skip
 
 
 @cache
@@ -146,20 +105,8 @@ def library_versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Job:
-    wanted: Wanted
+    program: Program
     folder: Path
-
-    @property
-    def points(self) -> tuple[SplitPoint, ...]:
-        """The split of each of the program's outputs."""
-        return self.wanted if isinstance(self.wanted, tuple) else (self.wanted,)
-
-    @property
-    def what(self) -> str:
-        """What messages call it."""
-        last = self.points[-1]
-        place = f"split {last.index} ({last.name})"
-        return f"the survey up to {place}" if isinstance(self.wanted, tuple) else place
 
 
 @dataclass(frozen=True)
@@ -191,15 +138,15 @@ class _Exporter:
         self.network, self.graph, self.settings = network, graph, settings
         self.picture = settings.reference.float().div(255).unsqueeze(0)
 
-    def lower_all(self, jobs: Sequence[_Job]) -> Iterator[tuple[Wanted, Made]]:
+    def lower_all(self, jobs: Sequence[_Job]) -> Iterator[tuple[Program, Exported | ExportError]]:
         """Lower in parallel processes within the machine's memory, the longest first."""
         try:
             self.graph.graph(1)
         except ExportError as exc:  # the int8 twin cannot be made: none of its heads can
-            yield from ((job.wanted, exc) for job in jobs)
+            yield from ((job.program, exc) for job in jobs)
             return
         warm_up()
-        waiting = sorted(jobs, key=lambda job: (len(job.points), job.points[-1].index))
+        waiting = sorted(jobs, key=lambda job: (len(job.program.points), job.program.points[-1].index))
         workers: dict[Connection, _Worker] = {}
         for _ in range(min(self._places(), len(waiting))):
             worker = self._worker(workers)
@@ -211,7 +158,7 @@ class _Exporter:
                     job = waiting.pop()
                     started = self._start(job)
                     if isinstance(started, ExportError):
-                        yield job.wanted, started
+                        yield job.program, started
                         continue
                     worker = idle.pop()
                     worker.work = started
@@ -230,7 +177,7 @@ class _Exporter:
                         worker = self._worker(workers)
                         workers[worker.connection] = worker
                     idle.append(worker)
-                    yield work.job.wanted, self._finish(work, lowered)
+                    yield work.job.program, self._finish(work, lowered)
         finally:
             for worker in workers.values():
                 worker.process.kill()
@@ -257,20 +204,21 @@ class _Exporter:
 
     def _start(self, job: _Job) -> _Started | ExportError:
         try:
-            cuts = [self.graph.cut(point) for point in job.points]
+            points = job.program.points
+            cuts = [self.graph.cut(point) for point in points]
             values = self._values(self.graph, [cut.node for cut in cuts])
-            exact = self._values(self.network, [point.node for point in job.points]) if self._is_int8 else values
-            for point, value in zip(job.points, exact, strict=True):
+            exact = self._values(self.network, [point.node for point in points]) if self._is_int8 else values
+            for point, value in zip(points, exact, strict=True):
                 _require_finite(point, value)
             outputs = tuple(
-                _Output(point, cut, value, _min_cosine(dequantize(value, cut), wanted) if self._is_int8 else None)
-                for point, cut, value, wanted in zip(job.points, cuts, values, exact, strict=True)
+                _Output(point, cut, value, _min_cosine(cut.codec.read(value), wanted) if self._is_int8 else None)
+                for point, cut, value, wanted in zip(points, cuts, values, exact, strict=True)
             )
             return _Started(job, outputs, _scratch_beside(job.folder))
         except ExportError as exc:
             return exc
         except Exception as exc:  # PyTorch ran the user's network
-            return ExportError(f"{job.what} cannot be computed: {first_line(exc)}", remedy="cut before it")
+            return ExportError(f"{job.program} cannot be computed: {first_line(exc)}", remedy="cut before it")
 
     @property
     def _is_int8(self) -> bool:
@@ -281,41 +229,47 @@ class _Exporter:
         found = capture(graph.graph(1), self.picture, places)
         return [found[places[node]] for node in nodes]
 
-    def _finish(self, work: _Started, lowered: Lowered) -> Made:
+    def _finish(self, work: _Started, lowered: Lowered) -> Exported | ExportError:
         try:
             if lowered.failure is not None:
-                return ExportError(f"{work.job.what} cannot be lowered: {lowered.failure}")
+                return ExportError(f"{work.job.program} cannot be lowered: {lowered.failure}")
             made = self._write(work, lowered)
             _move_into_place(work.scratch, work.job.folder)
         except OSError as exc:
-            return ExportError(f"{work.job.what} cannot be stored: {exc}", remedy="free disk space")
+            return ExportError(f"{work.job.program} cannot be stored: {exc}", remedy="free disk space")
         finally:
             shutil.rmtree(work.scratch, ignore_errors=True)
         return made
 
-    def _write(self, work: _Started, lowered: Lowered) -> Head | Survey:
+    def _write(self, work: _Started, lowered: Lowered) -> Exported:
         """Put manifest and reference beside the program; what is returned will lie in the job's folder."""
-        program, folder = work.scratch / PROGRAM, work.job.folder
-        manifests = tuple(
-            _manifest(self.network, o.point, self.settings, o.cut, o.expected).model_copy(
-                update={"tolerance_cosine": o.min_cosine}
-            )
-            for o in work.outputs
+        path, program = work.scratch / PROGRAM, work.job.program
+        manifest = _manifest(self.network, self.settings, self._outputs(work, lowered)).model_copy(
+            update={
+                "profiled": program.profiled,
+                "pte_sha256": file_sha256(path),
+                "pte_bytes": path.stat().st_size,
+                "delegated_share": _delegated_share(program.points[-1], lowered),
+            }
         )
-        written = {"pte_sha256": file_sha256(program), "pte_bytes": program.stat().st_size}
-        tensors = {"picture": self.settings.reference.numpy()}
-        if isinstance(work.job.wanted, SplitPoint):
-            share = {"delegated_share": _delegated_share(work.job.wanted, lowered)}
-            made: Head | Survey = Head(folder=folder, manifest=manifests[0].model_copy(update=written | share))
-            tensors["activation"] = work.outputs[0].expected.numpy()
-            (work.scratch / "manifest.json").write_text(made.manifest.model_dump_json(indent=1))
-        else:
-            survey = SurveyManifest.model_validate({"outputs": manifests, "before": lowered.before, **written})
-            made = Survey(folder=folder, manifest=survey)
-            tensors |= {f"activation.{i}": output.expected.numpy() for i, output in enumerate(work.outputs)}
-            (work.scratch / "survey.json").write_text(survey.model_dump_json(indent=1))
-        (work.scratch / REFERENCE).write_bytes(encode_payload(Frame({}, tensors)))
-        return made
+        tensors = {f"activation.{i}": output.expected.numpy() for i, output in enumerate(work.outputs)}
+        reference = Frame({}, {"picture": self.settings.reference.numpy(), **tensors})
+        (work.scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1))
+        (work.scratch / REFERENCE).write_bytes(encode_payload(reference))
+        return Exported(folder=work.job.folder, manifest=manifest)
+
+    def _outputs(self, work: _Started, lowered: Lowered) -> Iterator[Output]:
+        for output, operators in zip(work.outputs, lowered.operators, strict=True):
+            tolerance = RELATIVE_TOLERANCE * max(1.0, float(output.expected.abs().max())) if not self._is_int8 else None
+            yield Output(
+                split_index=output.point.index,
+                split=output.point.name,
+                codec=output.cut.codec,
+                activation_shape=tuple(output.expected.shape),
+                tolerance_abs=tolerance,
+                tolerance_cosine=output.min_cosine,
+                operators=operators if work.job.program.profiled else {},
+            )
 
 
 def _require_finite(point: SplitPoint, value: Tensor) -> None:
@@ -345,30 +299,19 @@ def _delegated_share(point: SplitPoint, lowered: Lowered) -> float | None:
     return 1 - lowered.outside_macs / point.head_macs if point.head_macs else None
 
 
-def _manifest(
-    network: Network, point: SplitPoint, settings: ExportSettings, cut: Cut, expected: Tensor | None = None
-) -> Manifest:
-    if expected is None:  # split 0: the picture itself travels, and there is nothing to verify
-        expected = settings.reference.unsqueeze(0)
-    codec: Literal["uint8", "int8", "fp32"] = (
-        "uint8" if point.index == 0 else "int8" if cut.scale is not None else "fp32"
-    )
-    frame = Frame({"kind": "activation", "picture": "9" * 9}, {"activation": np.zeros_like(expected.numpy())})
-    exact = settings.precision == "fp32" and point.index > 0
+def _picture_itself(network: Network, point: SplitPoint, settings: ExportSettings) -> Exported:
+    shape = (1, *settings.reference.shape)
+    output = Output(split_index=point.index, split=point.name, codec=Uint8(), activation_shape=shape)
+    return Exported(folder=None, manifest=_manifest(network, settings, [output]))
+
+
+def _manifest(network: Network, settings: ExportSettings, outputs: Iterable[Output]) -> Manifest:
     return Manifest(
         model=network.model.name,
         weights_sha256=network.weights_sha256,
         input_size=network.model.input_size,
-        split_index=point.index,
-        split=point.name,
         precision=settings.precision,
-        codec=codec,
-        activation_shape=tuple(expected.shape),
-        activation_bytes=expected.numel() * expected.element_size(),
-        scale=cut.scale,
-        zero_point=cut.zero_point,
-        max_frame_bytes=len(encode_payload(frame)),
-        tolerance_abs=RELATIVE_TOLERANCE * max(1.0, float(expected.abs().max())) if exact else None,
+        outputs=tuple(outputs),
         versions=library_versions(),
     )
 

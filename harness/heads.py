@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 from harness.constants import compute_weights
 from harness.lowering import fold_batch_norm
-from harness.splits import Cut, Network, SplitPoint, channels_last, dequantize, extract_head, with_any_strides
+from harness.splits import Cut, Network, SplitPoint, channels_last, extract_head, with_any_strides
 
 # Graphs are traced for a fixed number of pictures; this one's is there already, for it collects the activations.
 BATCH = 16
@@ -21,7 +21,7 @@ class TorchHead:
     Batch norm is folded into the convolutions before it: half the work, and the same values but for rounding.
 
     Args:
-        cut: where it says that activations travel as int8, they are rounded as they would be; gradients pass through.
+        cut: activations are rounded as they would be when they travel like this; gradients pass through.
     """
 
     def __init__(self, network: Network, point: SplitPoint, cut: Cut | None = None) -> None:
@@ -38,9 +38,7 @@ class TorchHead:
     def __call__(self, pictures: Tensor) -> Tensor:
         """The activations of N pictures; gradients flow where they are asked for."""
         activations = self._run(pictures)
-        if self._cut is None or self._cut.scale is None:
-            return activations
-        return activations + (_rounded(activations.detach(), self._cut) - activations.detach())
+        return self._cut.codec.rounded(activations) if self._cut else activations
 
     def _run(self, pictures: Tensor) -> Tensor:
         if self._takes_any_number:
@@ -64,10 +62,3 @@ class TorchHead:
         except RuntimeError:
             return False
         return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
-
-
-def _rounded(activations: Tensor, cut: Cut) -> Tensor:
-    assert cut.scale is not None  # noqa: S101 - int8 travels
-    assert cut.zero_point is not None  # noqa: S101
-    steps = (activations / cut.scale + cut.zero_point).round().clamp(-128, 127)
-    return dequantize(steps, cut)

@@ -21,13 +21,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from harness.constants import add_constant, compute_weights, constant, separate_constants
 from harness.errors import first_line
 from harness.macs import node_macs
-from harness.operators import operators_before
+from harness.operators import count_operators
 from harness.splits import extract_head, op_name
 
 
 @dataclass(frozen=True)
 class LoweringJob:
-    """The nodes whose values the program returns (a head's one, or all of a survey's), and where it goes."""
+    """The nodes whose values the program returns, and where it goes."""
 
     nodes: tuple[str, ...]
     target: Path
@@ -39,11 +39,11 @@ class Lowered:
 
     Attributes:
         outside_macs: multiply-accumulates that XNNPACK left outside its delegate.
-        before: the operators that each output needs, by kind.
+        operators: how many of each kind every output needs.
     """
 
     outside_macs: int = 0
-    before: tuple[dict[str, int], ...] = ()
+    operators: tuple[dict[str, int], ...] = ()
     failure: str | None = None
 
 
@@ -99,10 +99,10 @@ def _attempt(graph: fx.GraphModule, picture: Tensor, job: LoweringJob) -> Lowere
 
 
 def lower(head: fx.GraphModule, picture: Tensor, target: Path) -> Lowered:
-    """Lower a head, or the many of a survey, through XNNPACK and write the program.
+    """Lower a program through XNNPACK and write it.
 
     Args:
-        head: one output, or several.
+        head: one output, or the several of a survey.
         picture: an example input, 1 x 3 x H x W on [0, 1].
     """
     # Its import takes 5 s, and a command that lowers nothing goes without.
@@ -112,14 +112,14 @@ def lower(head: fx.GraphModule, picture: Tensor, target: Path) -> Lowered:
     compute_weights(head)
     fold_batch_norm(head)
     separate_constants(head)
-    before = operators_before(head)
+    operators = count_operators(head)
     for node in head.graph.nodes:
         node.meta.clear()  # every lowering pass would copy it along
     manager = to_edge_transform_and_lower(torch.export.export(head, (picture,)), partitioner=[XnnpackPartitioner()])
     outside = sum(node_macs(n) for n in manager.exported_program().graph.nodes if n.op == "call_function")
     with target.open("wb") as stream:
         manager.to_executorch().write_to_file(stream)
-    return Lowered(outside_macs=outside, before=before)
+    return Lowered(outside_macs=outside, operators=operators)
 
 
 def fold_batch_norm(module: fx.GraphModule) -> None:

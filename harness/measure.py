@@ -1,8 +1,7 @@
-"""Executes a plan: round by round, every cell verified, timed and shipped; what is finished is kept at once."""
+"""Executes a plan: round by round, every program verified, timed and shipped; what is finished is kept at once."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,93 +12,73 @@ from torch import fx
 from device_runner.devices import Device
 from device_runner.devices.probe import DeviceState, read_state
 from device_runner.errors import DeviceError, HeldError, RunnerError
-from device_runner.runner import Job, Shipping, UnverifiedError, run_head
-from device_runner.survey import SurveyJob, run_survey
+from device_runner.files import digest
+from device_runner.runner import Job, Shipping, UnverifiedError, run_program
 from harness.affinity import core_mask
+from harness.codecs import Codec
 from harness.cool_down import CoolDown
 from harness.energy import with_energy
 from harness.errors import LostDeviceError
-from harness.manifest import Head, Manifest, Survey
-from harness.plan import round_order
+from harness.manifest import Exported
 from harness.prepare import ReadyDevice
 from harness.receiver import Array, Session
-from harness.results.schema import Cell, RoundRecord, SurveyRecord
+from harness.results.schema import Cell, RoundRecord
 from harness.results.store import RunStore
-from harness.splits import Cut, channels_last, dequantize, op_name
-from harness.verification import (
-    PROGRAM_LIMIT_S,
-    device_tolerance,
-    host_job,
-    host_reference,
-    host_survey_job,
-)
-
-_DTYPES = {"uint8": "uint8", "int8": "int8", "fp32": "float32"}
+from harness.rounds import round_order
+from harness.splits import channels_last, op_name
+from harness.verification import PROGRAM_LIMIT_S, device_job, host_job
 
 
 @dataclass(frozen=True)
 class Work:
-    """A cell, its head, and what the workstation does with its activation.
+    """A program, the cell of each of its outputs, and what the workstation does with their activations.
 
     Attributes:
-        tail: activation (float32) -> logits; at split 0 the whole network.
-        surveyed: a survey has shipped this cell's activations: those are the ones that are attacked, and stay.
+        tails: activation (float32) -> logits; at split 0 the whole network.
+        is_kept: its activations are those that are attacked; a head's are not where a survey has shipped them already.
         anchor: it is measured for the sake of its neighbours' profiled times.
     """
 
-    cell: Cell
-    head: Head
-    tail: fx.GraphModule
-    surveyed: bool = False
+    cells: tuple[Cell, ...]
+    program: Exported
+    tails: tuple[fx.GraphModule, ...]
+    is_kept: bool = True
     anchor: bool = False
 
     @property
-    def hash(self) -> str:
-        """Names it among the run's work."""
-        return self.cell.hash
-
-    def failed(self, round_: int, reason: str) -> RoundRecord:
-        """What is kept of a round without result."""
-        return RoundRecord(cell=self.hash, round=round_, status="failed", reason=reason)
-
-
-@dataclass(frozen=True)
-class SurveyWork:
-    """A survey program, the cell of each of its outputs, and what the workstation does with their activations."""
-
-    cells: tuple[Cell, ...]
-    survey: Survey
-    tails: tuple[fx.GraphModule, ...]
+    def profiled(self) -> bool:
+        """Whether it is a survey."""
+        return self.program.manifest.profiled
 
     @property
-    def hash(self) -> str:
+    def name(self) -> str:
         """Names it among the run's work."""
-        return survey_hash(self.cells)
+        return work_name(self.cells, profiled=self.profiled)
 
-    def record(self, round_: int, **outcome: object) -> SurveyRecord:
+    def ships(self, round_: int) -> bool:
+        """Whether activations travel in a round: of a survey the later rounds are for the profile alone."""
+        return round_ == 0 or not self.profiled
+
+    def record(self, round_: int, **outcome: object) -> RoundRecord:
         """What is kept of a round."""
         facts: dict[str, object] = {
-            "survey": self.hash,
-            "round": round_,
+            "work": self.name,
             "cells": tuple(cell.hash for cell in self.cells),
-            "before": self.survey.manifest.before,
-            "planar": tuple(len(cell.activation_shape) == 4 for cell in self.cells),
+            "round": round_,
+            "anchor": self.anchor,
         }
-        return SurveyRecord.model_validate(facts | outcome)
-
-    def failed(self, round_: int, reason: str) -> SurveyRecord:
-        """What is kept of a round without result."""
-        return self.record(round_, status="failed", reason=reason)
-
-
-def survey_hash(cells: Sequence[Cell]) -> str:
-    """Names the survey of these cells."""
-    return hashlib.sha256("".join(cell.hash for cell in cells).encode()).hexdigest()[:16]
+        if self.profiled:
+            facts["operators"] = tuple(output.operators for output in self.program.manifest.outputs)
+            facts["maps"] = tuple(len(cell.activation_shape) == 4 for cell in self.cells)
+        return RoundRecord.model_validate(facts | outcome)
 
 
-def measure(
-    store: RunStore, work: Sequence[Work | SurveyWork], ready: ReadyDevice, pictures: Path
-) -> Iterator[RoundRecord | SurveyRecord]:
+def work_name(cells: Sequence[Cell], *, profiled: bool) -> str:
+    """Names the work on these cells: a head by its cell, a survey by a hash over its cells."""
+    return digest(*(cell.hash for cell in cells))[:16] if profiled else cells[0].hash
+
+
+def measure(store: RunStore, work: Sequence[Work], ready: ReadyDevice, pictures: Path) -> Iterator[RoundRecord]:
     """Every round of every piece of work on one device that is not on disk yet, one after the other.
 
     What fails is not tried again in later rounds of this call.
@@ -115,39 +94,36 @@ def measure(
         SplitbenchError: the run cannot go on (no space left, no compiler); what is finished is kept.
     """
     config = store.file.config
-    by_hash = {w.hash: w for w in work}
-    done = {key: record.status for key, record in (store.rounds() | store.surveys()).items()}
-    failed = {hash_ for (hash_, _), status in done.items() if status == "failed"}
-    bench = _Bench(store, ready, pictures, CoolDown.parse(config.cool_down) if config.cool_down else None)
+    by_name = {w.name: w for w in work}
+    done = {key: record.status for key, record in store.journal.rounds().items()}
+    failed = {name for (name, _), status in done.items() if status == "failed"}
+    session = _DeviceSession(store, ready, pictures, CoolDown.parse(config.cool_down) if config.cool_down else None)
     for round_ in range(config.rounds):
-        for hash_ in round_order(by_hash, round_, config.seed):
-            if (hash_, round_) in done or hash_ in failed:
+        for name in round_order(by_name, round_, config.seed):
+            if (name, round_) in done or name in failed:
                 continue
-            record = bench.attempt(by_hash[hash_], round_)
-            if isinstance(record, SurveyRecord):
-                store.keep_survey(record)
-            else:
-                store.keep_round(record)
+            record = session.attempt(by_name[name], round_)
+            store.journal.keep_round(record)
             if record.status == "failed":
-                failed.add(hash_)
+                failed.add(name)
             yield record
 
 
 @dataclass
-class _Bench:
-    """One device, and what its cells have in common."""
+class _DeviceSession:
+    """One device, and what its work has in common."""
 
     store: RunStore
     ready: ReadyDevice
     pictures: Path
     cool_down: CoolDown | None
-    before: DeviceState | None = None
+    state: DeviceState | None = None
 
     @property
     def device(self) -> Device:
         return self.ready.device
 
-    def attempt(self, work: Work | SurveyWork, round_: int) -> RoundRecord | SurveyRecord:
+    def attempt(self, work: Work, round_: int) -> RoundRecord:
         """One round of a piece of work; where the connection broke it is tried once more.
 
         Raises:
@@ -156,160 +132,122 @@ class _Bench:
         pause_s = self.cool_down.longest_s if self.cool_down else 0.0
         try:
             with self.ready.undisturbed(pause_s):
-                return self._attempt(work, round_)
+                try:
+                    return self._execute(work, round_)
+                except DeviceError as exc:
+                    self._require_alive(exc)
+                try:
+                    return self._execute(work, round_)
+                except DeviceError as exc:
+                    self._require_alive(exc)
+                    return work.record(round_, status="failed", reason=str(exc))
         except HeldError as exc:
             raise LostDeviceError(self.device.name, exc) from exc
 
-    def _attempt(self, work: Work | SurveyWork, round_: int) -> RoundRecord | SurveyRecord:
-        for last in (False, True):
-            try:
-                return self._survey(work, round_) if isinstance(work, SurveyWork) else self._execute(work, round_)
-            except DeviceError as exc:
-                self._require_alive(exc)
-                if last:
-                    return work.failed(round_, str(exc))
-        raise AssertionError("the second attempt ends the loop")
-
     def _require_alive(self, lost: DeviceError) -> None:
-        self.before = None
+        self.state = None
         try:
             read_state(self.device)
         except DeviceError as exc:
             raise LostDeviceError(self.device.name, lost, exc) from exc
 
     def _execute(self, work: Work, round_: int) -> RoundRecord:
-        self._cool_down()
-        # Cells follow one another at once: what was read after one is read before the next.
-        before = self.before or read_state(self.device)
-        session = self._session(work.cell, work.head.manifest, work.tail, round_, keeps=not work.surveyed)
-        cell, kept = work.cell.hash, None
+        if self.cool_down:
+            self.cool_down.wait(self.device)
+            self.state = None
+        # Heads follow one another at once: what was read after one is read before the next.
+        before = self.state or read_state(self.device)
+        self.state = None
+        sessions = self._sessions(work, round_)
         try:
             job = self._job(work, round_)
-            with self.ready.receiver.expect(session):
-                report = run_head(self.device, self.ready.runner, job, timeout_s=PROGRAM_LIMIT_S)
-            if round_ == 0 and job.program and (command := self.ready.power.command):
-                report = with_energy(report, self.device, self.ready.runner, job, command)
-        except RunnerError as exc:
-            if session.broken is not None:
-                raise session.broken from exc
-            self.before = None
-            reason = "; ".join([str(exc), *session.refusals[-1:]])
-            kept = exc.report if isinstance(exc, UnverifiedError) else None
-            return RoundRecord(cell=cell, round=round_, status="failed", reason=reason, report=kept, before=before)
-        self.before = read_state(self.device)
-        return RoundRecord(
-            cell=cell,
-            round=round_,
-            status="ok",
-            report=report,
-            before=before,
-            after=self.before,
-            energy_reason=report.power_reason or self.ready.power.reason,
-            anchor=work.anchor,
-        )
-
-    def _survey(self, work: SurveyWork, round_: int) -> SurveyRecord:
-        self._cool_down()
-        self.before = None
-        outputs = zip(work.cells, work.survey.manifest.outputs, work.tails, strict=True)
-        sessions = [self._session(cell, output, tail, round_, keeps=True) for cell, output, tail in outputs]
-        try:
-            job = self._survey_job(work, round_)
             with self.ready.receiver.expect(*sessions):
-                report = run_survey(self.device, self.ready.runner, job, timeout_s=PROGRAM_LIMIT_S)
+                report = run_program(self.device, self.ready.runner, job, timeout_s=PROGRAM_LIMIT_S)
+            if round_ == 0 and job.program and not work.profiled and (command := self.ready.power.command):
+                report = with_energy(report, self.device, self.ready.runner, job, command)
         except RunnerError as exc:
             for broken in (session.broken for session in sessions if session.broken is not None):
                 raise broken from exc
             refusals = [reason for session in sessions for reason in session.refusals[-1:]]
-            return work.failed(round_, "; ".join([str(exc), *refusals[:1]]))
-        return work.record(round_, status="ok", report=report)
-
-    def _cool_down(self) -> None:
-        if self.cool_down:
-            self.cool_down.wait(self.device)
-            self.before = None
+            reason = "; ".join([str(exc), *refusals[:1]])
+            kept = exc.report if isinstance(exc, UnverifiedError) else None
+            return work.record(round_, status="failed", reason=reason, report=kept, state_before=before)
+        self.state = read_state(self.device)
+        return work.record(
+            round_,
+            status="ok",
+            report=report,
+            state_before=before,
+            state_after=self.state,
+            energy_reason="" if work.profiled else report.power_reason or self.ready.power.reason,
+        )
 
     def _job(self, work: Work, round_: int) -> Job:
         config = self.store.file.config
+        ships = work.ships(round_)
         return replace(
-            self._verified_job(work.head),
-            threads=work.cell.threads,
+            self._verified_job(work.program),
+            profiled=work.profiled,
+            threads=work.cells[0].threads,
             affinity=core_mask(config.affinity, self.device),
             warmup=config.warmup,
             iterations=config.iterations,
-            shipping=self._shipping(work.cell.hash, round_),
-            link_shape=self.ready.shape,
-            power=self.ready.power.files if round_ == 0 else None,  # it takes seconds: once a cell is enough
+            shipping=self._shipping(work, round_) if ships else None,
+            link_shape=self.ready.shape if ships else None,
+            # It takes seconds: once a head is enough.
+            power=self.ready.power.files if round_ == 0 and not work.profiled else None,
         )
 
-    def _shipping(self, cell: str, round_: int) -> Shipping:
+    def _shipping(self, work: Work, round_: int) -> Shipping:
         return Shipping(
             pictures=self.device.push(self.pictures),
             address=self.ready.receiver_address(),
             token=self.ready.receiver.token,
-            cell=cell,
+            cells=tuple(cell.hash for cell in work.cells),
             round=round_,
         )
 
-    def _verified_job(self, head: Head) -> Job:
-        """Program and reference on the device: PyTorch's activation here, on other machines the host runner's."""
-        if head.program is None or head.reference is None:
+    def _verified_job(self, program: Exported) -> Job:
+        """Program and reference on the device: PyTorch's activations here, on other machines the host runner's."""
+        if program.program is None:
             return Job()
-        job = host_job(head)
-        if self.device.target != "host":
-            tolerance = device_tolerance(head.manifest)
-            job = replace(job, reference=str(host_reference(head)), max_abs_err=tolerance, min_cosine=None)
+        job = host_job(program) if self.device.target == "host" else device_job(program)
         return replace(
             job,
             program=self.device.push(Path(job.program or "")),
             reference=self.device.push(Path(job.reference or "")),
         )
 
-    def _survey_job(self, work: SurveyWork, round_: int) -> SurveyJob:
-        config, job = self.store.file.config, host_survey_job(work.survey)
-        if self.device.target != "host":
-            tolerances = tuple(device_tolerance(output) for output in work.survey.manifest.outputs)
-            reference = str(host_reference(work.survey))
-            job = replace(job, reference=reference, max_abs_err=tolerances, min_cosine=())
-        ships = round_ == 0  # the later rounds are for the profile alone
-        return replace(
-            job,
-            program=self.device.push(Path(job.program)),
-            reference=self.device.push(Path(job.reference)),
-            cells=tuple(cell.hash for cell in work.cells) if ships else (),
-            threads=work.cells[0].threads,
-            affinity=core_mask(config.affinity, self.device),
-            warmup=config.warmup,
-            iterations=config.iterations,
-            shipping=self._shipping("survey", round_) if ships else None,
-            link_shape=self.ready.shape if ships else None,
-        )
+    def _sessions(self, work: Work, round_: int) -> list[Session]:
+        def keep(cell: Cell) -> Callable[[int, bytes], None]:
+            def keep_activation(picture: int, payload: bytes) -> None:
+                if work.is_kept:
+                    self.store.keep_activation(cell.hash, picture, payload)
 
-    def _session(self, cell: Cell, manifest: Manifest, tail: fx.GraphModule, round_: int, *, keeps: bool) -> Session:
-        def keep(picture: int, payload: bytes) -> None:
-            if keeps:
-                self.store.keep_activation(cell.hash, picture, payload)
+            return keep_activation
 
-        return Session(
-            cell=cell.hash,
-            round=round_,
-            max_payload_bytes=manifest.max_frame_bytes,
-            shape=manifest.activation_shape,
-            dtype=_DTYPES[manifest.codec],
-            pictures=len(self.store.file.held_out),
-            answer=make_answer(tail, manifest),
-            keep=keep,
-        )
+        outputs = zip(work.cells, work.program.manifest.outputs, work.tails, strict=True)
+        return [
+            Session(
+                cell=cell.hash,
+                round=round_,
+                max_payload_bytes=output.codec.max_payload_bytes(output.activation_shape),
+                shape=output.activation_shape,
+                dtype=output.codec.dtype,
+                pictures=len(self.store.file.held_out),
+                answer=make_answer(tail, output.codec),
+                keep=keep(cell),
+            )
+            for cell, output, tail in outputs
+        ]
 
 
-def make_answer(tail: fx.GraphModule, manifest: Manifest) -> Callable[[Array], Array]:
+def make_answer(tail: fx.GraphModule, codec: Codec) -> Callable[[Array], Array]:
     """What the workstation does with an activation as it was received: read it, and finish the network."""
-    cut = Cut("", manifest.scale, manifest.zero_point)
     convolves = any(op_name(node) == "conv2d" for node in tail.graph.nodes)
 
     def answer(received: Array) -> Array:
-        value = torch.from_numpy(received.copy())  # what was received is read-only
-        value = value.float() / 255 if manifest.codec == "uint8" else dequantize(value, cut)
+        value = codec.decode(torch.from_numpy(received.copy()))  # what was received is read-only
         with torch.no_grad():
             logits: torch.Tensor = tail(channels_last(value) if convolves else value)
         return logits.numpy()

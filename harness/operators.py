@@ -11,7 +11,7 @@ from harness.results.profiled import KINDS
 from harness.splits import op_name
 
 
-def operators_before(graph: fx.GraphModule) -> tuple[dict[str, int], ...]:
+def count_operators(graph: fx.GraphModule) -> tuple[dict[str, int], ...]:
     """Kinds of operators, and how many of each, that every output of a graph needs, in the order of the outputs."""
     ends = graph.graph.output_node().args[0]
     counts = []

@@ -25,7 +25,7 @@ from device_runner.devices.remote import RemoteDevice
 from device_runner.errors import DeviceError, HeldError, RunnerCode, RunnerError, UsageError
 from device_runner.frames import Frame, encode_payload
 from device_runner.link import LinkShape
-from device_runner.runner import Job, Shipping, run_head
+from device_runner.runner import Job, Shipping, run_program
 from harness.errors import ReceiverError
 from harness.receiver import Receiver
 from harness.results.schema import DeviceEntry
@@ -194,9 +194,9 @@ def _knock(device: Device, runner: Sequence[str], receiver: Receiver, address: s
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.safetensors"
         picture.write_bytes(encode_payload(Frame({}, {"pictures": _SMALLEST_PICTURE})))
-        knock = Shipping(device.push(picture), address, receiver.token, cell="knock", round=0)
+        knock = Shipping(device.push(picture), address, receiver.token, cells=("knock",), round=0)
         try:
-            run_head(device, runner, Job(shipping=knock), timeout_s=_KNOCK_S)
+            run_program(device, runner, Job(shipping=knock), timeout_s=_KNOCK_S)
         except RunnerError as exc:
             if exc.code not in (RunnerCode.RECEIVER_REFUSED, RunnerCode.RECEIVER_UNREACHABLE):
                 raise

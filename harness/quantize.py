@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
+from harness.codecs import Int8
 from harness.constants import compute_weights, separate_constants
 from harness.errors import ExportError, first_line
 from harness.splits import Cut, CuttableGraph, Network, SplitPoint, op_name
@@ -156,6 +158,8 @@ class QuantizedNetwork(CuttableGraph):
             ExportError: the point lies inside what becomes one int8 kernel, another type would travel, or there is no
                 converted graph.
         """
+        if not point.index:
+            return self.network.cut(point)
         nodes = {n.name: n for n in self.graph(1).graph.nodes}
         found = nodes.get(point.node) or nodes.get(self._convolution_before(point))
         if found is None:
@@ -163,12 +167,11 @@ class QuantizedNetwork(CuttableGraph):
         for user in found.users:
             if op_name(user) == "quantize_per_tensor":
                 scale, zero_point = user.args[1:3]
-                return Cut(user.name, float(scale), int(zero_point))
+                return Cut(user.name, Int8(scale=float(scale), zero_point=int(zero_point)))
         ends_here = any(user.op == "output" for user in found.users)
         if op_name(found) in ("conv2d", "linear", "add") and not ends_here:
             raise _inside_a_kernel(point)
-        self.network.cut(point)  # what is not int8 here is what travels there
-        return Cut(found.name, None, None)
+        return replace(self.network.cut(point), node=found.name)  # what is not int8 here is what travels there
 
     def _convolution_before(self, point: SplitPoint) -> str:
         """Batch norm is folded into the convolution before it: there its value is the convolution's."""

@@ -15,6 +15,7 @@ from torch.fx.node import Argument, Target
 
 from device_runner.errors import UsageError
 from device_runner.registry import suggest
+from harness.codecs import AnyCodec, Fp32, Uint8
 from harness.errors import ExportError, SplitError
 from harness.graph import ancestors, digests, functional_graph
 from harness.macs import node_macs
@@ -67,16 +68,10 @@ class SplitPoint:
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a split point lies in one graph, and how the value there is read.
-
-    Attributes:
-        node: the node whose value travels: int8 where `scale` is given, float32 otherwise.
-        scale, zero_point: activation = (q - zero_point) * scale.
-    """
+    """Where a split point lies in one graph, and how the value there travels."""
 
     node: str
-    scale: float | None = None
-    zero_point: int | None = None
+    codec: AnyCodec
 
 
 class CuttableGraph(ABC):
@@ -103,13 +98,13 @@ class CuttableGraph(ABC):
             pictures: N x 3 x H x W on [0, 1].
 
         Yields:
-            split index -> B x ..., float32 (int8 is dequantised).
+            split index -> B x ..., float32.
         """
         cuts = {p.index: self.cut(p) for p in points}
         wanted = {cut.node: index for index, cut in cuts.items()}  # int8: several points may end in one kernel
         for part in torch.split(pictures, batch):
             found = capture(self.graph(len(part)), channels_last(part), wanted)
-            yield {index: dequantize(found[wanted[cut.node]], cut) for index, cut in cuts.items()}
+            yield {index: cut.codec.read(found[wanted[cut.node]]) for index, cut in cuts.items()}
 
 
 class Network(CuttableGraph):
@@ -148,7 +143,7 @@ class Network(CuttableGraph):
         return self.digests[self.graph(1).graph.output_node().name]
 
     def cut(self, point: SplitPoint) -> Cut:
-        """The point's own node: float32 travels.
+        """The point's own node: float32 travels, at split 0 the picture's uint8.
 
         Raises:
             ExportError: something else would, or nothing.
@@ -160,7 +155,7 @@ class Network(CuttableGraph):
             raise ExportError(f"{where} cannot be shipped: its activation is {kind}; cut where it is float32")
         if value.numel() == 0:
             raise ExportError(f"{where} cannot be shipped: its activation is empty; cut elsewhere")
-        return Cut(point.node)
+        return Cut(point.node, Fp32() if point.index else Uint8())
 
     def tail(self, point: SplitPoint) -> fx.GraphModule:
         """The activation of `point` -> logits."""
@@ -225,13 +220,6 @@ def capture(graph: fx.GraphModule, pictures: Tensor, wanted: dict[str, int]) -> 
     with torch.no_grad():
         run.run(pictures)
     return run.found
-
-
-def dequantize(value: Tensor, cut: Cut) -> Tensor:
-    """What travelled -> the activation, float32: (q - zero_point) * scale where it is int8."""
-    if cut.scale is None or cut.zero_point is None:
-        return value
-    return (value.float() - cut.zero_point) * cut.scale
 
 
 def extract_head(graph: fx.GraphModule, *ends: str) -> fx.GraphModule:

@@ -66,7 +66,7 @@ def test_a_new_module_that_imports_to_its_right_is_found(copy: Path, importer: s
     ("module", "heavy"),
     [
         ("analysis", {"torch", "torchvision", "skimage", "matplotlib"}),
-        ("analysis.benchmark", {"executorch", "torchao"}),
+        ("analysis.campaign.carry_out", {"executorch", "torchao"}),
     ],
 )
 def test_nobody_waits_for_libraries_that_are_not_needed(module: str, heavy: set[str]) -> None:

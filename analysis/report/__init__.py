@@ -14,7 +14,7 @@ from analysis.report.html import render_html
 from analysis.report.progress_chart import write_progress_chart
 from analysis.report.table import summary_tables, to_csv
 from analysis.report.timer import Timer, timers
-from harness.results.store import write_whole
+from harness.results.files import write_whole
 
 __all__ = ["Report", "summary_tables", "timers", "to_csv", "write_report"]
 

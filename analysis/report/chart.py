@@ -31,7 +31,7 @@ from analysis.report.rows import (
     experiments,
     shortened,
 )
-from harness.results.store import write_whole
+from harness.results.files import write_whole
 
 DPI = 100
 WIDTH_INCHES = 12.0

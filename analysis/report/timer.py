@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from analysis.report.rows import printable
-from device_runner.runner import RunnerReport
+from device_runner.report import RunnerReport
 from harness.results.schema import RoundRecord, RunFile
 
 
@@ -42,8 +42,8 @@ def timers(file: RunFile, rounds: Iterable[RoundRecord]) -> list[Timer]:
     device_of = {cell.hash: cell.device for cell in file.cells}
     reports: dict[str, list[RunnerReport]] = defaultdict(list)
     for record in rounds:
-        if record.report is not None and record.cell in device_of:
-            reports[device_of[record.cell]].append(record.report)
+        if record.report is not None and not record.profiled:
+            reports[device_of[record.work]].append(record.report)
     known = (_timer(device, reports[device]) for device in dict.fromkeys(device_of.values()))
     return [timer for timer in known if timer is not None]
 
@@ -51,7 +51,7 @@ def timers(file: RunFile, rounds: Iterable[RoundRecord]) -> list[Timer]:
 def _timer(device: str, reports: list[RunnerReport]) -> Timer | None:
     steps = [report.timer_resolution_ns for report in reports if report.timer_resolution_ns is not None]
     added = [report.overhead_ns for report in reports if report.overhead_ns is not None]
-    heads = [ns for report in reports for ns in report.head_ns]
+    heads = [ns for report in reports for ns in report.run_ns]
     if not steps or not added:
         return None
     return Timer(device, median(steps), median(added), median(heads) if heads else None)

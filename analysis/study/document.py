@@ -20,7 +20,7 @@ from analysis.study.photographs import FOLDS, HELD_OUT_PICTURES, TRAIN_PICTURES,
 from analysis.study.records import Record
 from analysis.study.verdicts import Claim, Effect, PerSeed, Verdict
 from harness.errors import ResultsError
-from harness.results.store import write_whole
+from harness.results.files import write_whole
 
 
 @dataclass(frozen=True)

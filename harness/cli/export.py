@@ -31,30 +31,33 @@ def export(
 ) -> None:
     """Export the heads of MODEL to ExecuTorch; what is cached is not exported again."""
     from harness.cli.progress import Display
-    from harness.results.schema import RunConfig
+    from harness.results.schema import NetworkConfig
 
-    config = RunConfig(
+    config = NetworkConfig(
         models=(model,),
         split=split,
-        devices=("local",),
         precisions=precision,
         input_size=input_size,
         pictures=pictures,
         weights=weights,
         seed=seed,
-        attacks=(),
     )
-    from analysis.benchmark import Benchmark
+    from analysis.campaign.exports import export_programs
+    from analysis.campaign.inputs import load_inputs
+    from analysis.campaign.phases import Phases
     from harness.errors import ExportError
-    from harness.manifest import Head
+    from harness.manifest import Exported
+    from harness.program import Program
 
     with Display() as display:
-        job = Benchmark(config, out, display)
-        heads = job.export({(subject, kind): subject.points for subject, kind in job.experiments})
-    exported = [head for head in heads.values() if isinstance(head, Head)]
-    for head in sorted(exported, key=lambda head: (head.manifest.precision, head.manifest.split_index)):
+        phases = Phases(display)
+        inputs = load_inputs(config, out, phases)
+        heads = {v: [Program.head(point) for point in v.subject.points] for v in inputs.variants}
+        made = export_programs(heads, out, phases)
+    exported = [one for one in made.values() if isinstance(one, Exported)]
+    for head in sorted(exported, key=lambda head: (head.manifest.precision, head.manifest.outputs[0].split_index)):
         if head.program is not None:
             click.echo(f"{head.program}  {head.manifest.precision}  {head.manifest.pte_bytes} bytes")
-    failed = [head for head in heads.values() if isinstance(head, ExportError)]
+    failed = [one for one in made.values() if isinstance(one, ExportError)]
     if failed:
-        raise ExportError(f"{len(failed)} of {len(heads)} heads cannot be exported", remedy="see the lines above")
+        raise ExportError(f"{len(failed)} of {len(made)} heads cannot be exported", remedy="see the lines above")

@@ -7,15 +7,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from analysis.campaign.phases import Phase
 from device_runner.shown import shown
-
-_TITLES = {
-    "split": "Finding split points",
-    "export": "Exporting heads",
-    "device": "Preparing devices",
-    "measure": "Measuring",
-    "attack": "Attacking",
-}
 
 
 def table_console() -> Console:
@@ -56,9 +49,9 @@ class Display:
             self._bars.remove_task(task)
         self._task = None
 
-    def phase(self, name: str, total: int | None) -> None:
+    def phase(self, phase: Phase, total: int | None) -> None:
         """A phase begins."""
-        title = _TITLES[name]
+        title = phase.value
         self._steps = 0
         if self.console.is_terminal:
             self._bars.start()

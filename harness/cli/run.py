@@ -12,11 +12,11 @@ from device_runner.shown import shown
 from harness.cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from analysis.benchmark import Benchmark
+    from analysis.campaign.inputs import Inputs
+    from analysis.campaign.phases import Phases
     from harness.cli.progress import Display
     from harness.prepare import ReadyDevice
+    from harness.results.run_log import RunLog
     from harness.results.schema import RunConfig
     from harness.results.store import RunStore
 
@@ -102,35 +102,54 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
     from harness.results.run_log import run_log
 
     with Display() as display, run_log() as log:
-        from analysis.benchmark import Benchmark, unmeasured
-        from analysis.campaign import unfinished
-        from harness.results.store import RunStore, find_run
+        from analysis.campaign.inputs import check_config, load_inputs, unmeasured
+        from analysis.campaign.phases import Phases
 
+        phases = Phases(display)
         if resume is not None:
-            store = RunStore(find_run(resume or None, options.RUNS))
-            job = Benchmark.resumed(store, options.EXPORTED, display)
-            with store.locked():
-                log.write_to(store.folder)
-                store.forget_failures()
-                missing = unfinished(job, store)
-                with job.ready(missing) as devices:
-                    job.check_unchanged(store)
-                    if not missing and not job.unattacked(store):
-                        display.note(f"{store.file.run_id} is complete: nothing is left to measure or to attack")
-                    _carry_out(job, store, devices, display)
+            _go_on(resume, log, display, phases)
             return
-        job = Benchmark(_config(models or (options.DEFAULT_MODEL,), asked), options.EXPORTED, display)
+        config = _config(models or (options.DEFAULT_MODEL,), asked)
+        check_config(config)
+        inputs = load_inputs(config, options.EXPORTED, phases, config.attacks)
         if dry_run:
             display.close()
-            _show_estimate(job)
-            if (left_out := unmeasured(job.config.models, {s.model.name for s in job.subjects})) is not None:
+            _show_estimate(config, inputs)
+            if (left_out := unmeasured(config.models, {s.model.name for s in inputs.subjects})) is not None:
                 raise left_out
             return
-        with job.ready() as devices:
-            store = job.create(out or options.RUNS / _name(models), devices)
+        from analysis.campaign.devices import ready_devices
+        from analysis.campaign.plan import lay_run
+
+        with ready_devices(config, config.devices, phases) as devices:
+            store = lay_run(out or options.RUNS / _name(models), config, inputs, devices)
             with store.locked():
                 log.write_to(store.folder)
-                _carry_out(job, store, devices, display)
+                _carry_out(store, inputs, devices, display, phases)
+
+
+def _go_on(name: str, log: RunLog, display: Display, phases: Phases) -> None:
+    """Finish a run."""
+    from analysis.campaign.attack import unattacked
+    from analysis.campaign.carry_out import unfinished
+    from analysis.campaign.devices import ready_devices
+    from analysis.campaign.inputs import check_config, config_of_rest, load_inputs
+    from analysis.campaign.plan import check_unchanged
+    from harness.results.store import RunStore, find_run
+
+    store = RunStore(find_run(name or None, options.RUNS))
+    config = config_of_rest(store.file)
+    with store.locked():
+        log.write_to(store.folder)
+        store.journal.forget_failures()
+        check_config(config)
+        inputs = load_inputs(config, options.EXPORTED, phases, config.attacks)
+        missing = unfinished(store, inputs)
+        with ready_devices(config, missing, phases) as devices:
+            check_unchanged(store, config, inputs)
+            if not missing and not unattacked(store):
+                display.note(f"{store.file.run_id} is complete: nothing is left to measure or to attack")
+            _carry_out(store, inputs, devices, display, phases)
 
 
 def _refuse_beside_resume(context: click.Context) -> None:
@@ -147,25 +166,27 @@ def _refuse_beside_resume(context: click.Context) -> None:
         raise click.UsageError(f"--resume goes on with the options that the run began with; leave out {named}")
 
 
-def _carry_out(job: Benchmark, store: RunStore, devices: Sequence[ReadyDevice], display: Display) -> None:
+def _carry_out(store: RunStore, inputs: Inputs, devices: list[ReadyDevice], display: Display, phases: Phases) -> None:
     from analysis import Run
-    from analysis.benchmark import unmeasured
-    from analysis.campaign import carry_out
+    from analysis.campaign.carry_out import Campaign
+    from analysis.campaign.inputs import unmeasured
     from harness.cli.show import show
 
     def show_now() -> None:
         display.close()
+        store.compact()
         show(Run(store))
-        click.echo("  ".join(f"{name} {seconds:.1f} s" for name, seconds in job.phase_seconds.items()))
+        click.echo("  ".join(f"{phase.name.lower()} {seconds:.1f} s" for phase, seconds in phases.seconds.items()))
 
-    def surveyed() -> None:
-        if job.config.survey == "first":
+    def on_survey() -> None:
+        if store.file.config.survey == "first":
             show_now()
             display.note("head times marked ≈ are estimates; the heads are measured now, and Ctrl-C leaves a valid run")
 
-    lost = carry_out(job, store, devices, surveyed)
+    campaign = Campaign(store, inputs, devices, phases)
+    campaign.carry_out(on_survey)
     show_now()
-    for error in lost[:1]:  # all were noted when they happened
+    for error in campaign.lost[:1]:  # all were noted when they happened
         raise error
     if (missing := unmeasured(store.file.config.models, {cell.model for cell in store.file.cells})) is not None:
         raise missing
@@ -186,21 +207,22 @@ def _name(models: tuple[str, ...]) -> str:
     return safe_name(f"{now}-{plain}")
 
 
-def _show_estimate(job: Benchmark) -> None:
+def _show_estimate(config: RunConfig, inputs: Inputs) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from analysis.campaign.plan import estimate
     from harness.cli.progress import table_console
 
     console = table_console()
     table = Table(box=None, header_style="bold", title="Cells, and a rough estimate with nothing cached")
     for heading in ("network", "cells", "export s", "measure s", "attack s", "disk MB"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
-    cells = {s.model.name: len(s.points) * len(job.config.devices) for s in job.subjects}
-    for name, found in job.estimates().items():
-        row = (found.export_s, found.measure_s, found.attack_s, found.disk_bytes / 1e6)
-        table.add_row(Text(shown(name)), str(cells[name.rsplit(" ", 1)[0]]), *(f"{value:.0f}" for value in row))
+    for variant in inputs.variants:
+        rough, cells = estimate(config, variant), len(variant.subject.points) * len(config.devices)
+        row = (rough.export_s, rough.measure_s, rough.attack_s, rough.disk_bytes / 1e6)
+        table.add_row(Text(shown(variant.name)), str(cells), *(f"{value:.0f}" for value in row))
     console.print(table)
-    for subject in job.subjects:
+    for subject in inputs.subjects:
         names = ", ".join(f"{p.index} {p.name}" for p in subject.points)
         click.echo(shown(f"{subject.model.name}: {names}"))

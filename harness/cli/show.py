@@ -13,8 +13,7 @@ def show(run: Run, *, link: str | None = None) -> None:
     from rich.console import Console
 
     summary, estimates = run.summary(link=link), run.estimates()
-    run.store.compact()
-    clocks = timers(run.file, run.store.rounds().values())
+    clocks = timers(run.file, run.store.journal.rounds().values())
     written = write_report(
         run.store.folder,
         summary,

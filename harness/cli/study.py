@@ -36,6 +36,7 @@ FOLDER = options.RUNS / "study"
 @click.option("--document", type=options.NewFile(), help="The document; by default study.md in the folder of --out.")
 def study(quick: bool, pictures: tuple[str, ...], seeds: int | None, out: Path, document: Path | None) -> None:
     """Network structure against leakage: the experiment of Oh & Lee (EMDL 2019). Run again, it goes on."""
+    from analysis.campaign.phases import Phase
     from analysis.study import cells, photographs, records
     from analysis.study.carry_out import carry_out, missing
     from analysis.study.document import write_document
@@ -49,7 +50,7 @@ def study(quick: bool, pictures: tuple[str, ...], seeds: int | None, out: Path, 
         todo = missing(plan, found, journal)
         _announce(display, plan, todo, len(found.sources))
         if todo:
-            display.phase("attack", len(todo))
+            display.phase(Phase.ATTACK, len(todo))
             try:
                 carry_out(todo, found, journal, lambda record: display.step(_name(record.cell)))
             except KeyboardInterrupt:

@@ -140,7 +140,8 @@ SUMMARY = (
     Column("iterations", pa.int64(), "timed iterations over all rounds, warm-ups left out"),
     Column("peak_rss_bytes", pa.int64(), "largest memory of the runner's process", "not measured"),
     Column("activation_bytes", pa.int64(), "bytes of the activation as it travels"),
-    Column("wire_bytes", pa.int64(), "bytes of the frame that travelled", "not measured"),
+    Column("wire_bytes", pa.float64(), "bytes of the frame that travelled, mean over the pictures", "not measured"),
+    Column("wire_bytes_max", pa.int64(), "bytes of the largest", "not measured"),
     Column("transfer_p50_ms", pa.float64(), "median of sending until `received`", "not measured"),
     Column("tail_p50_ms", pa.float64(), "median from `received` to `answer`", "not measured"),
     Column(

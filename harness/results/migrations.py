@@ -1,16 +1,15 @@
 """Older runs are brought up to date in memory when they are read; the file stays as it was.
 
-Each step takes the content of a run.json from version N - 1 to N and is never edited once it was released.
+Each step takes the content of a run.json from version N - 1 to N and is never edited once it was released; records of
+the journal have had two forms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
+from harness.results.files import Content
 from harness.results.schema import SCHEMA_VERSION
-
-Content = dict[str, Any]
 
 
 def several_threads(content: Content) -> Content:
@@ -23,7 +22,13 @@ def several_threads(content: Content) -> Content:
     }
 
 
-MIGRATIONS: Mapping[int, Callable[[Content], Content]] = {2: several_threads}
+def emulated_devices(content: Content) -> Content:
+    """2 -> 3: whether a device is emulated stood in its label alone."""
+    devices = [device | {"emulated": "emulated" in device["label"]} for device in content["devices"]]
+    return content | {"devices": devices}
+
+
+MIGRATIONS: Mapping[int, Callable[[Content], Content]] = {2: several_threads, 3: emulated_devices}
 
 if set(MIGRATIONS) != set(range(2, SCHEMA_VERSION + 1)):
     raise RuntimeError(f"no migration leads to every version up to {SCHEMA_VERSION}")
@@ -34,3 +39,35 @@ def migrate(content: Content) -> Content:
     for version in range(content["schema_version"] + 1, SCHEMA_VERSION + 1):
         content = MIGRATIONS[version](content) | {"schema_version": version}
     return content
+
+
+def migrate_round(content: Content) -> Content:
+    """Bring a record of a version before 3 up to date: heads and surveys had a form each.
+
+    A survey's record is known by the cells that it names.
+    """
+    report = content.get("report")
+    if "survey" in content:
+        content = content | {"work": content["survey"], "operators": content["before"], "maps": content["planar"]}
+        content["report"] = report and report | {"warmup_ns": [], "outputs": [_of_many(o) for o in report["outputs"]]}
+        return _without(content, "survey", "before", "planar")
+    content = content | {"work": content["cell"], "cells": [content["cell"]], "report": report and _of_one(report)}
+    content |= {f"state_{when}": content.get(when) for when in ("before", "after")}
+    return _without(content, "cell", "before", "after")
+
+
+def _of_one(report: Content) -> Content:
+    output = report["output"] | {key: report[key] for key in ("verification", "shipments")}
+    return _without(report, "output", "verification", "shipments", "head_ns") | {
+        "outputs": [output],
+        "run_ns": report["head_ns"],
+    }
+
+
+def _of_many(output: Content) -> Content:
+    alone = {"head_ns": None, "end_to_end_ns": None}
+    return output | {"shipments": [shipment | alone for shipment in output["shipments"]]}
+
+
+def _without(content: Content, *keys: str) -> Content:
+    return {key: value for key, value in content.items() if key not in keys}

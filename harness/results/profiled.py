@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from device_runner.survey import Profile
+from device_runner.report import Profile
 from harness.stats import Array
 
 
@@ -70,42 +70,42 @@ class Place:
 
 
 def find_places(
-    operators: Sequence[str], before: Sequence[Mapping[str, int]], planar: Sequence[bool]
+    operators: Sequence[str], needed: Sequence[Mapping[str, int]], maps: Sequence[bool]
 ) -> tuple[Place, ...] | None:
     """Find each output among the operators by counting what must have run before it.
 
     Args:
         operators: names, in the order in which they ran.
-        before: of each output, from `harness.operators.operators_before`; the last one needs all that the program does.
-        planar: whether each output is a map (4 dimensions), which XNNPACK computes with its channels last and must
+        needed: how many of each kind every output needs (harness.operators.count_operators); the last needs them all.
+        maps: whether each output is a map (4 dimensions), which XNNPACK computes with its channels last and must
             transpose.
 
     Returns:
         None where the operators cannot be told apart.
     """
     where = {name: list(_numbers(operators, kind)) for name, kind in KINDS.items()}
-    usable = [name for name, found in where.items() if found and len(found) == before[-1].get(name, 0)]
+    usable = [name for name, found in where.items() if found and len(found) == needed[-1].get(name, 0)]
     if _ANCHOR_KIND not in usable:
         return None
     spans = []
-    for counts in before:
+    for counts in needed:
         last = max((where[name][counts[name] - 1] for name in usable if counts.get(name)), default=-1)
         following = [where[name][counts.get(name, 0)] for name in usable if counts.get(name, 0) < len(where[name])]
         spans.append((last, min(following, default=len(operators))))
-    return tuple(_between(operators, spans, planar))
+    return tuple(_between(operators, spans, maps))
 
 
 def _numbers(operators: Sequence[str], kind: Kind) -> Iterator[int]:
     return (i for i, name in enumerate(operators) if name.startswith(kind.operators))
 
 
-def _between(operators: Sequence[str], spans: Sequence[tuple[int, int]], planar: Sequence[bool]) -> Iterator[Place]:
+def _between(operators: Sequence[str], spans: Sequence[tuple[int, int]], maps: Sequence[bool]) -> Iterator[Place]:
     """Outputs that no recognised operator lies between take the transposes there in their own order."""
     taken: Counter[int] = Counter()
-    for (last, following), is_planar in zip(spans, planar, strict=True):
-        sharing = sum(p for (other, _), p in zip(spans, planar, strict=True) if other == last)
+    for (last, following), is_map in zip(spans, maps, strict=True):
+        sharing = sum(p for (other, _), p in zip(spans, maps, strict=True) if other == last)
         transposes = [i for i in range(last + 1, following) if operators[i].startswith(_TRANSPOSE)]
-        if is_planar and len(transposes) >= sharing:
+        if is_map and len(transposes) >= sharing:
             own = transposes[taken[last]]
             taken[last] += 1
             yield Place(own, own)
@@ -139,10 +139,10 @@ class ProfiledTimes:
 
 
 def profiled_times(
-    profile: Profile | None, before: Sequence[Mapping[str, int]], planar: Sequence[bool]
+    profile: Profile | None, needed: Sequence[Mapping[str, int]], maps: Sequence[bool]
 ) -> ProfiledTimes | None:
     """The times of every output's head; None without a profile, or where its operators cannot be told apart."""
     if profile is None or not profile.times_ns:
         return None
-    places = find_places(profile.operators, before, planar)
+    places = find_places(profile.operators, needed, maps)
     return ProfiledTimes(np.asarray(profile.times_ns, dtype=np.float64), places) if places else None

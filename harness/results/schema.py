@@ -7,24 +7,32 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from device_runner.devices.probe import DeviceState
-from device_runner.runner import RunnerReport
-from device_runner.survey import SurveyReport
+from device_runner.report import RunnerReport
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+# 3: heads and surveys are both programs, whose rounds have one form; devices say whether they are emulated.
 # 2: threads became several, devices are entries, cells gained affinity, rounds the device's state, and runs a survey.
 # 1: first.
 
 
-class RunConfig(BaseModel):
-    """What the user asked for; a run can be repeated from it."""
+class NetworkConfig(BaseModel):
+    """Which networks, cut where, in which precisions, and the pictures that go through them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: tuple[str, ...]
     split: str
-    devices: tuple[str, ...]
     precisions: tuple[Literal["fp32", "int8"], ...]
     input_size: tuple[int, int] | None
+    pictures: str
+    weights: str
+    seed: int
+
+
+class RunConfig(NetworkConfig):
+    """What the user asked for; a run can be repeated from it."""
+
+    devices: tuple[str, ...]
     threads: tuple[int, ...] = (1,)
     affinity: str = "all"
     link: str | None = None
@@ -36,9 +44,6 @@ class RunConfig(BaseModel):
     survey: Literal["first", "only", "none"] = "first"
     attacks: tuple[str, ...]
     attack_budget_s: float | None = None
-    pictures: str
-    weights: str
-    seed: int
 
 
 class DeviceEntry(BaseModel):
@@ -117,58 +122,52 @@ class RunFile(BaseModel):
 
 
 class RoundRecord(BaseModel):
-    """One finished (cell, round), kept before the next begins.
+    """One finished round of a program, kept before the next begins.
 
     Attributes:
-        report: every sample; None where the runner gave none.
+        work: names the program among the run's work: the cell of a head, a hash over the cells of a survey.
+        cells: the cell of each of the program's outputs.
+        operators: how many of each kind every output needs (harness.operators.count_operators); () if not profiled.
+        maps: whether each output is a map (4 dimensions).
+        report: every sample; None where the runner gave none. A survey's round 0 ships.
         reason: of a failure.
         energy_reason: why no energy was measured.
-        before, after: how the device fared; None in runs that did not ask it.
+        state_before, state_after: how the device fared; None in runs that did not ask it.
         anchor: it was measured so that the profiled times of its neighbours can be scaled.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cell: str
+    work: str
+    cells: tuple[str, ...]
     round: int
     status: Literal["ok", "failed"]
     reason: str = ""
+    operators: tuple[dict[str, int], ...] = ()
+    maps: tuple[bool, ...] = ()
     report: RunnerReport | None = None
     energy_reason: str = ""
-    before: DeviceState | None = None
-    after: DeviceState | None = None
+    state_before: DeviceState | None = None
+    state_after: DeviceState | None = None
     anchor: bool = False
-
-
-class SurveyRecord(BaseModel):
-    """One finished round of a survey program: what it says of many cells at once.
-
-    Attributes:
-        survey: hash over its cells.
-        cells: the cell of each of its outputs.
-        before: the operators that each output needs, by kind (harness.operators.operators_before).
-        planar: whether each output is a map (4 dimensions).
-        report: every sample; None where the runner gave none. Round 0 ships.
-        reason: of a failure.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    survey: str
-    round: int
-    status: Literal["ok", "failed"]
-    reason: str = ""
-    cells: tuple[str, ...]
-    before: tuple[dict[str, int], ...]
-    planar: tuple[bool, ...]
-    report: SurveyReport | None = None
 
     @model_validator(mode="after")
     def _parts_are_of_the_cells(self) -> Self:
-        lengths = {len(self.before), len(self.planar), len(self.report.outputs) if self.report else len(self.cells)}
-        if lengths != {len(self.cells)}:
+        parts = [len(part) for part in (self.operators, self.maps) if part]
+        outputs = [len(self.report.outputs)] if self.report else []
+        if {*parts, *outputs} - {len(self.cells)} or len(self.operators) != len(self.maps):
             raise ValueError("its parts are of another number of cells")
         return self
+
+    @property
+    def profiled(self) -> bool:
+        """Whether it is a survey's: its operators were timed one by one."""
+        return bool(self.operators)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Names it among the run's records."""
+        return self.work, self.round
 
 
 class LeakageRecord(BaseModel):
@@ -204,6 +203,11 @@ class LeakageRecord(BaseModel):
     converged: bool | None = None
     chosen: str | None = None
     progress: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Names it among the run's records."""
+        return self.cell, self.attack
 
     @model_validator(mode="after")
     def _figures_are_of_the_same_pictures(self) -> Self:

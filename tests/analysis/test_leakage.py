@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import fx, nn
 
 from analysis.leakage import FEWEST_PICTURES, Target, attack_network, collect_pairs, write_pictures
+from harness.codecs import Fp32
 from harness.errors import ResultsError
 from harness.models import Model, PictureModel
 from harness.pictures import Pictures, load_pictures
@@ -68,7 +69,7 @@ def test_points_that_end_in_one_kernel_both_get_its_activations(network: Network
             return network.graph(batch)
 
         def cut(self, point: SplitPoint) -> Cut:  # noqa: ARG002
-            return Cut(first.node)
+            return Cut(first.node, Fp32())
 
     own = collect_pairs(Fused(), [first, second], pictures)
     assert torch.equal(own[first.index].activations, own[second.index].activations)
@@ -158,7 +159,7 @@ def test_attacks_that_fail_are_rows_and_change_nothing_of_the_others(
     }
     assert re.fullmatch(r"SystemExit: .*no licence \(attacks\.py:\d+\)", found["Exits"].reason)
     assert "pictures are on [0, 1]" in found["Bytes"].reason
-    assert RunStore(store.folder).leakage() == {(r.cell, r.attack): r for r in found.values()}
+    assert RunStore(store.folder).journal.leakage() == {(r.cell, r.attack): r for r in found.values()}
     alone, targets = shipped("linear", f"{USERS}:Mean")
     for record in attack_network(alone, network, lambda: network, targets, pictures):
         same = found[record.attack.partition(":")[2] or record.attack]
@@ -175,4 +176,4 @@ def test_ctrl_c_within_an_attack_ends_the_run_and_keeps_what_was_finished(
     store, targets = shipped(f"{USERS}:Mean", f"{USERS}:Raising")
     with pytest.raises(KeyboardInterrupt):
         list(attack_network(store, network, lambda: network, targets, pictures))
-    assert set(RunStore(store.folder).leakage()) == {("c0", f"{USERS}:Mean")}
+    assert set(RunStore(store.folder).journal.leakage()) == {("c0", f"{USERS}:Mean")}

@@ -10,12 +10,12 @@ import pytest
 
 from analysis.estimate import Accuracy
 from analysis.run import Run
-from device_runner.runner import Output, RunnerReport
-from device_runner.survey import SurveyShipment
+from device_runner.report import Output, RunnerReport
 from harness.results.columns import ESTIMATES, PROGRESS
-from harness.results.schema import Cell, DeviceEntry, LeakageRecord, RoundRecord, RunConfig, RunFile, SurveyRecord
+from harness.results.schema import DeviceEntry, LeakageRecord, RoundRecord, RunConfig, RunFile
 from harness.results.store import RunStore
-from tests.parts.surveys import VERIFIED, survey_report
+from tests.parts.cells import head_round, tiny_cell
+from tests.parts.surveys import VERIFIED, survey_report, survey_shipment
 
 SPLITS = 4
 # One operator a split: up to each, the profile has 100 us, 200 us, 400 us, 800 us.
@@ -23,42 +23,17 @@ OPERATOR_NS = [100_000, 100_000, 200_000, 400_000]
 ANCHORS = {1: 110_000, 4: 880_000}  # both a tenth above their profiled time
 
 
-def cell(index: int) -> Cell:
-    return Cell(
-        hash=f"c{index}",
-        model="tiny",
-        weights="random, seed 0",
-        weights_sha256="00",
-        trained=False,
-        input_size=(8, 8),
-        split_index=index,
-        split=f"layer{index}",
-        op="conv2d",
-        activation_shape=(1, 2),
-        device="local",
-        backend="xnnpack",
-        precision="fp32",
-        codec="fp32",
-        threads=1,
-        affinity="all",
-        link="loopback",
-        head_params=1,
-        head_macs=index,
-        activation_bytes=8,
-    )
-
-
-def surveyed() -> SurveyRecord:
-    shipment = SurveyShipment(picture=0, transfer_ns=2_000_000, tail_ns=3_000_000, wire_bytes=100)
+def surveyed() -> RoundRecord:
+    shipment = survey_shipment(0, 2_000_000, 3_000_000, 100)
     operators = [f"Convolution (NHWC, F32) #{i}" for i in range(SPLITS)]
     report = survey_report(SPLITS, operators, [OPERATOR_NS], shipment)
-    return SurveyRecord(
-        survey="s",
+    return RoundRecord(
+        work="s",
         round=0,
         status="ok",
         cells=tuple(f"c{i}" for i in range(1, SPLITS + 1)),
-        before=tuple({"product": i} for i in range(1, SPLITS + 1)),
-        planar=(False,) * SPLITS,
+        operators=tuple({"product": i} for i in range(1, SPLITS + 1)),
+        maps=(False,) * SPLITS,
         report=report,
     )
 
@@ -66,18 +41,16 @@ def surveyed() -> SurveyRecord:
 def measured(index: int, head_ns: int, *, anchor: bool) -> RoundRecord:
     report = RunnerReport(
         load_ns=1,
-        verification=VERIFIED,
-        output=Output(dtype="F32", shape=(1, 2)),
+        outputs=[Output(dtype="F32", shape=(1, 2), verification=VERIFIED, shipments=[])],
         warmup_ns=[],
-        head_ns=[head_ns],
-        shipments=[],
+        run_ns=[head_ns],
         peak_rss_bytes=1,
         threads=1,
     )
-    return RoundRecord(cell=f"c{index}", round=0, status="ok", report=report, anchor=anchor)
+    return head_round(f"c{index}", report=report, anchor=anchor)
 
 
-def make_run(folder: Path, heads: Mapping[int, int], *, surveys: Sequence[SurveyRecord] = (), **config: object) -> Run:
+def make_run(folder: Path, heads: Mapping[int, int], *, surveys: Sequence[RoundRecord] = (), **config: object) -> Run:
     """A run of one round; heads: split -> its measured time, beside those of the anchors."""
     asked = {"models": ("tiny",), "split": "all", "devices": ("local",), "precisions": ("fp32",), "rounds": 1}
     rest = {"input_size": None, "attacks": (), "pictures": "builtin", "weights": "random", "seed": 0}
@@ -92,13 +65,13 @@ def make_run(folder: Path, heads: Mapping[int, int], *, surveys: Sequence[Survey
         held_out_sources=("cat",),
         notices=(),
         devices=(DeviceEntry(address="local", label="local", link="loopback"),),
-        cells=tuple(cell(i) for i in range(1, SPLITS + 1)),
+        cells=tuple(tiny_cell(i) for i in range(1, SPLITS + 1)),
     )
     store = RunStore.create(folder / "run", file)
     for record in surveys:
-        store.keep_survey(record)
+        store.journal.keep_round(record)
     for index, head_ns in {**ANCHORS, **heads}.items():
-        store.keep_round(measured(index, head_ns, anchor=index in ANCHORS))
+        store.journal.keep_round(measured(index, head_ns, anchor=index in ANCHORS))
     return Run(store)
 
 
@@ -152,7 +125,7 @@ def test_an_anchor_is_held_against_an_estimate_from_the_others(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("surveys", [[], [surveyed().model_copy(update={"status": "failed", "report": None})]])
-def test_without_a_survey_there_are_no_estimates(tmp_path: Path, surveys: list[SurveyRecord]) -> None:
+def test_without_a_survey_there_are_no_estimates(tmp_path: Path, surveys: list[RoundRecord]) -> None:
     found = make_run(tmp_path, {2: 200_000}, surveys=surveys).estimates()
     assert found.empty
     assert list(found.columns) == [column.name for column in ESTIMATES]
@@ -162,8 +135,8 @@ def test_without_a_survey_there_are_no_estimates(tmp_path: Path, surveys: list[S
 def test_progress_has_a_row_for_each_look_of_each_attack_at_each_split(tmp_path: Path) -> None:
     run = make_run(tmp_path, {}, attacks=("linear", "spectral"))
     for index, looks in ((3, ((1.0, 20.0), (2.0, 24.0))), (2, ((1.5, 30.0),))):
-        run.store.keep_leakage(LeakageRecord(cell=f"c{index}", attack="spectral", status="ok", progress=looks))
-        run.store.keep_leakage(LeakageRecord(cell=f"c{index}", attack="linear", status="ok"))
+        run.store.journal.keep_leakage(LeakageRecord(cell=f"c{index}", attack="spectral", status="ok", progress=looks))
+        run.store.journal.keep_leakage(LeakageRecord(cell=f"c{index}", attack="linear", status="ok"))
     found = run.progress()
     assert list(found.columns) == [column.name for column in PROGRESS]
     assert found["attack"].unique().tolist() == ["spectral"]
@@ -180,7 +153,7 @@ def test_a_row_says_which_attack_the_best_was(tmp_path: Path) -> None:
     record = LeakageRecord.model_validate(
         {"cell": "c2", "attack": "best", "status": "ok", "agreement": (True,), "chosen": "refine"} | judged
     )
-    run.store.keep_leakage(record)
+    run.store.journal.keep_leakage(record)
     assert run.summary().set_index("split_index")["chosen"].to_dict() == {1: None, 2: "refine", 3: None, 4: None}
 
 

@@ -30,7 +30,8 @@ from device_runner.bundle import build_bundle
 from device_runner.devices import open_device
 from device_runner.frames import Frame, encode_payload
 from device_runner.link import LinkShape
-from device_runner.runner import Job, Shipment, Shipping, run_head
+from device_runner.report import Shipment
+from device_runner.runner import Job, Shipping, run_program
 from harness.receiver import Receiver, Session
 from tests.benchmarks.comparison import Result, in_pairs, judge
 from tests.parts.adbd.phone import AdbServer, Phone, adb_server, phone
@@ -205,10 +206,11 @@ def _ship(shape: LinkShape, count: int) -> list[Shipment]:
     with tempfile.TemporaryDirectory() as folder, Receiver() as receiver, receiver.expect(session):
         pictures = Path(folder) / "pictures.safetensors"
         pictures.write_bytes(encode_payload(Frame({}, {"pictures": pixels})))
-        where = Shipping(str(pictures), f"127.0.0.1:{receiver.port}", receiver.token, session.cell, session.round)
+        where = Shipping(str(pictures), f"127.0.0.1:{receiver.port}", receiver.token, (session.cell,), session.round)
         with open_device("local") as device:
             job = Job(shipping=where, link_shape=shape)
-            return run_head(device, device.deploy(build_bundle()), job, timeout_s=_LIMIT_S).shipments
+            report = run_program(device, device.deploy(build_bundle()), job, timeout_s=_LIMIT_S)
+            return report.outputs[0].shipments
 
 
 def harness_cost(native: Path) -> tuple[Result, Result, Result]:
@@ -221,21 +223,21 @@ def harness_cost(native: Path) -> tuple[Result, Result, Result]:
         example = torch.zeros(1, *picture.shape)
         program.write_bytes(_lower(module, example))
         expected = module(example).numpy()
-        reference.write_bytes(encode_payload(Frame({}, {"picture": picture, "activation": expected})))
+        reference.write_bytes(encode_payload(Frame({}, {"picture": picture, "activation.0": expected})))
         runner = device.deploy(build_bundle())
-        job = Job(program=str(program), reference=str(reference), max_abs_err=1e-4, warmup=1000, iterations=10_001)
+        job = Job(program=str(program), reference=str(reference), max_abs_err=(1e-4,), warmup=1000, iterations=10_001)
         bare = [str(native / "bare_loop"), str(program), "1", "1000", "10001", *map(str, picture.shape)]
         empty_ns: list[float] = []
 
         def reported() -> float:
-            report = run_head(device, runner, job, timeout_s=_LIMIT_S)
+            report = run_program(device, runner, job, timeout_s=_LIMIT_S)
             assert report.overhead_ns is not None
             empty_ns.append(float(report.overhead_ns))
-            return statistics.median(report.head_ns)
+            return statistics.median(report.run_ns)
 
         def bare_loop() -> float:
             done = subprocess.run(bare, check=True, capture_output=True)
-            return float(statistics.median(json.loads(done.stdout)["head_ns"]))
+            return float(statistics.median(json.loads(done.stdout)["run_ns"]))
 
         ours, theirs = in_pairs(reported, bare_loop, pairs=15)
     extra_us = [(a - b) / 1e3 for a, b in zip(ours, theirs, strict=True)]

@@ -18,13 +18,14 @@ import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import to_edge_transform_and_lower
 
-from analysis.benchmark import reference_picture
+from analysis.campaign.exports import reference_picture
 from device_runner.bundle import build_bundle
 from device_runner.cache import cache_folder
 from device_runner.frames import Frame, encode_payload
-from harness.export import ExportSettings, export_heads
-from harness.manifest import Head
+from harness.export import ExportSettings, export
+from harness.manifest import Exported
 from harness.models import DEFAULT_MODEL, load_model
+from harness.program import Program
 from harness.receiver import Receiver, Session
 from harness.splits import Network, SplitPoint
 from tests.benchmarks.comparison import Result, in_pairs, judge
@@ -61,7 +62,7 @@ def head_time(network: Network, native: Path) -> Result:
 
         def median(command: list[str]) -> float:
             done = subprocess.run(command, check=True, capture_output=True)
-            return float(statistics.median(json.loads(done.stdout)["head_ns"]))
+            return float(statistics.median(json.loads(done.stdout)["run_ns"]))
 
         ours, theirs = in_pairs(lambda: median(runner), lambda: median(bare), pairs=21)
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
@@ -95,7 +96,7 @@ def _framed(pictures: Path) -> float:
         command = [str(build_bundle().runner), "--threads", "1", "--warmup", "0", "--iterations", "0"]
         command += ["--pictures", str(pictures), *where]
         done = subprocess.run(command, input=f"{receiver.token}\n".encode(), check=True, capture_output=True)
-    return float(statistics.median(s["transfer_ns"] for s in json.loads(done.stdout)["shipments"]))
+    return float(statistics.median(s["transfer_ns"] for s in json.loads(done.stdout)["outputs"][0]["shipments"]))
 
 
 def _raw(native: Path, size: int) -> float:
@@ -158,10 +159,10 @@ def start_up() -> Result:
     return judge("bench --help", "s", 0.3, times, {"seconds": times})
 
 
-def _export(network: Network, points: Sequence[SplitPoint], folder: Path) -> list[Head]:
+def _export(network: Network, points: Sequence[SplitPoint], folder: Path) -> list[Exported]:
     settings = ExportSettings("fp32", reference_picture(network.model.input_size), "", folder)
-    found = [head for _, head in export_heads(network, points, settings, lambda: network)]
-    heads = [head for head in found if isinstance(head, Head)]
+    made = export(network, [Program.head(point) for point in points], settings, lambda: network)
+    heads = [head for _, head in made if isinstance(head, Exported)]
     assert len(heads) == len(points), "a head could not be exported"
     return heads
 

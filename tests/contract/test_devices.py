@@ -19,7 +19,7 @@ from device_runner.devices.remote import RemoteDevice
 from device_runner.devices.ssh import Ssh
 from device_runner.errors import DeviceError, RunnerCode, RunnerError, TransferError
 from device_runner.frames import Frame, encode_payload
-from device_runner.runner import Job, Shipping, run_head
+from device_runner.runner import Job, Shipping, run_program
 from harness.receiver import Receiver
 from tests.parts.adbd.fixture import attached_phone, own_adb_server, the_adb_server
 from tests.parts.adbd.phone import Phone
@@ -124,9 +124,9 @@ class DeviceContract:
         with Receiver(host if way_back == "direct" and host else "127.0.0.1") as receiver:
             port = receiver.port
             address = f"{host}:{port}" if way_back == "direct" else device.open_tunnel(port)
-            shipping = Shipping(device.push(pictures), address, "not-the-token", cell="c", round=0)
+            shipping = Shipping(device.push(pictures), address, "not-the-token", cells=("c",), round=0)
             with pytest.raises(RunnerError, match="token") as caught:
-                run_head(device, runner, Job(shipping=shipping), timeout_s=30)
+                run_program(device, runner, Job(shipping=shipping), timeout_s=30)
         assert caught.value.code == RunnerCode.RECEIVER_REFUSED
 
     def test_it_is_checked_and_tells_its_state(self, device: Device) -> None:

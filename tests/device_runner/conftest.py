@@ -149,7 +149,7 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Heads:
         with torch.no_grad():
             given = [modules[name][0](torch.from_numpy(picture)[None].float() / 255).numpy() for picture in pictures]
         outputs[name] = given
-        payload = encode_payload(Frame({}, {"picture": pictures[0], "activation": given[0]}))
+        payload = encode_payload(Frame({}, {"picture": pictures[0], "activation.0": given[0]}))
         (folder / f"{name}.reference").write_bytes(payload)
     return Heads(folder, pictures, outputs)
 

@@ -233,8 +233,8 @@ def test_a_sealed_bundle_runs_heads_where_nothing_else_is(
     done = in_chroot(options.split(), heads.pte(name), heads.reference(name))
     assert done.returncode == RunnerCode.OK, done.stderr
     report = json.loads(done.stdout)
-    assert report["verification"]["passed"]
-    assert len(report["head_ns"]) == 1
+    assert report["outputs"][0]["verification"]["passed"]
+    assert len(report["run_ns"]) == 1
 
 
 def test_a_sealed_bundle_reaches_a_receiver_where_nothing_else_is(

@@ -16,7 +16,7 @@ from device_runner.devices.local import Local
 from device_runner.errors import DeviceError, RunnerCode, RunnerError
 from device_runner.frames import Frame, decode_payload, encode_payload, read_frame, write_frame
 from device_runner.link import LinkShape
-from device_runner.runner import Job, RunnerReport, Shipping, UnverifiedError, run_head
+from device_runner.runner import Job, Shipping, UnverifiedError, run_program
 
 LIMIT_S = 60.0
 
@@ -31,9 +31,9 @@ def job(heads: Any) -> Job:
     return Job(
         program=str(heads.pte("convolution")),
         reference=str(heads.reference("convolution")),
-        max_abs_err=1e-4,
-        min_cosine=None,
-        zero_point=None,
+        max_abs_err=(1e-4,),
+        min_cosine=(None,),
+        zero_points=(None,),
         threads=1,
         warmup=2,
         iterations=5,
@@ -53,11 +53,12 @@ def script(tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
 
 
 def test_a_right_head_is_reported_with_every_sample(device: Local, bundle: Bundle, job: Job) -> None:
-    report = run_head(device, device.deploy(bundle), job, timeout_s=LIMIT_S)
-    assert report.verification is not None
-    assert report.verification.passed
-    assert (len(report.warmup_ns), len(report.head_ns), report.shipments) == (2, 5, [])
-    assert (report.output.dtype, report.output.shape, report.threads) == ("F32", (1, 4, 6, 6), 1)
+    report = run_program(device, device.deploy(bundle), job, timeout_s=LIMIT_S)
+    (output,) = report.outputs
+    assert output.verification is not None
+    assert output.verification.passed
+    assert (len(report.warmup_ns), len(report.run_ns), output.shipments) == (2, 5, [])
+    assert (output.dtype, output.shape, report.threads) == ("F32", (1, 4, 6, 6), 1)
 
 
 def test_an_int8_head_is_judged_by_its_zero_point(device: Local, bundle: Bundle, heads: Any, job: Job) -> None:
@@ -65,26 +66,27 @@ def test_an_int8_head_is_judged_by_its_zero_point(device: Local, bundle: Bundle,
         job,
         program=str(heads.pte("eight_bit")),
         reference=str(heads.reference("eight_bit")),
-        max_abs_err=None,
-        min_cosine=0.9999,
-        zero_point=-128,
+        max_abs_err=(None,),
+        min_cosine=(0.9999,),
+        zero_points=(-128,),
     )
-    report = run_head(device, device.deploy(bundle), eight_bit, timeout_s=LIMIT_S)
-    assert report.output.dtype == "I8"
-    assert report.verification is not None
-    assert report.verification.cosine is not None
+    report = run_program(device, device.deploy(bundle), eight_bit, timeout_s=LIMIT_S)
+    (output,) = report.outputs
+    assert output.dtype == "I8"
+    assert output.verification is not None
+    assert output.verification.cosine is not None
 
 
 def test_an_unverified_head_keeps_its_figures(device: Local, bundle: Bundle, heads: Any, job: Job) -> None:
     wrong = replace(job, program=str(heads.pte("other_weights")))
     with pytest.raises(UnverifiedError) as caught:
-        run_head(device, device.deploy(bundle), wrong, timeout_s=LIMIT_S)
-    verification = caught.value.report.verification
+        run_program(device, device.deploy(bundle), wrong, timeout_s=LIMIT_S)
+    verification = caught.value.report.outputs[0].verification
     assert verification is not None
     assert not verification.passed
     assert verification.max_abs_err is not None
     assert verification.max_abs_err > 1e-4
-    assert caught.value.report.head_ns == []
+    assert caught.value.report.run_ns == []
     assert caught.value.code is RunnerCode.VERIFICATION_FAILED
 
 
@@ -103,7 +105,7 @@ def test_the_runners_own_errors_arrive_with_their_code(
     if changed.get("program") == "reference":
         changed = {"program": job.reference}
     with pytest.raises(RunnerError) as caught:
-        run_head(device, device.deploy(bundle), replace(job, **changed), timeout_s=LIMIT_S)
+        run_program(device, device.deploy(bundle), replace(job, **changed), timeout_s=LIMIT_S)
     assert caught.value.code is code
     assert "head_runner: " not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
@@ -123,7 +125,7 @@ def test_a_runner_that_dies_or_talks_nonsense_is_a_runner_error(
     device: Local, job: Job, script: Callable[[str], tuple[str, ...]], commands: str, said: str
 ) -> None:
     with pytest.raises(RunnerError, match=said) as caught:
-        run_head(device, script(commands), job, timeout_s=LIMIT_S)
+        run_program(device, script(commands), job, timeout_s=LIMIT_S)
     assert caught.value.remedy
     assert len(str(caught.value).splitlines()) == 1
 
@@ -147,7 +149,7 @@ def test_what_ended_a_runner_from_outside_is_named_with_a_remedy(
     device: Local, job: Job, script: Callable[[str], tuple[str, ...]], commands: str, said: str, remedy: str
 ) -> None:
     with pytest.raises(RunnerError, match=said) as caught:
-        run_head(device, script(commands), job, timeout_s=LIMIT_S)
+        run_program(device, script(commands), job, timeout_s=LIMIT_S)
     assert remedy in caught.value.remedy
     assert caught.value.code is None
     assert len(str(caught.value).splitlines()) == 1
@@ -157,16 +159,16 @@ def test_a_runner_that_does_not_end_is_a_device_error(
     device: Local, job: Job, script: Callable[[str], tuple[str, ...]]
 ) -> None:
     with pytest.raises(DeviceError, match="did not end"):
-        run_head(device, script("exec sleep 60"), job, timeout_s=0.3)
+        run_program(device, script("exec sleep 60"), job, timeout_s=0.3)
 
 
 def test_the_token_travels_on_standard_input_alone(
     device: Local, job: Job, script: Callable[[str], tuple[str, ...]], tmp_path: Path
 ) -> None:
-    shipping = Shipping("pictures", "127.0.0.1:1", "secret", "c0ffee", 1)
+    shipping = Shipping("pictures", "127.0.0.1:1", "secret", ("c0ffee",), 1)
     recorder = script(f'echo "$@" > {tmp_path}/argv; cat > {tmp_path}/stdin; exit 71')
     with pytest.raises(RunnerError):
-        run_head(device, recorder, replace(job, shipping=shipping), timeout_s=LIMIT_S)
+        run_program(device, recorder, replace(job, shipping=shipping), timeout_s=LIMIT_S)
     assert (tmp_path / "stdin").read_text() == "secret\n"
     argv = (tmp_path / "argv").read_text()
     assert "secret" not in argv
@@ -187,10 +189,13 @@ def test_every_picture_is_shipped_and_timed(
             write_frame(client, Frame({"kind": "stored"}, {}))
 
     with receiver(serve) as address:
-        shipping = Shipping(str(heads.pictures_file), address, "secret", "c0ffee", 0)
-        report = run_head(device, device.deploy(bundle), replace(job, shipping=shipping), timeout_s=LIMIT_S)
-    assert [shipment.picture for shipment in report.shipments] == list(range(len(heads.pictures)))
-    for shipment in report.shipments:
+        shipping = Shipping(str(heads.pictures_file), address, "secret", ("c0ffee",), 0)
+        report = run_program(device, device.deploy(bundle), replace(job, shipping=shipping), timeout_s=LIMIT_S)
+    (output,) = report.outputs
+    assert [shipment.picture for shipment in output.shipments] == list(range(len(heads.pictures)))
+    for shipment in output.shipments:
+        assert shipment.head_ns is not None
+        assert shipment.end_to_end_ns is not None
         parts = shipment.head_ns + shipment.transfer_ns + shipment.tail_ns
         assert 0 < parts <= shipment.end_to_end_ns
 
@@ -210,12 +215,15 @@ def test_the_picture_itself_ships_without_a_program(
             write_frame(client, Frame({"kind": "stored"}, {}))
 
     with receiver(serve) as address:
-        shipping = Shipping(str(heads.pictures_file), address, "secret", "c0ffee", 0)
-        whole = replace(job, program=None, reference=None, max_abs_err=None, shipping=shipping)
-        report = run_head(device, device.deploy(bundle), whole, timeout_s=LIMIT_S)
-    assert report.verification is None
-    assert report.output.dtype == "U8"
-    assert len(report.shipments) == len(heads.pictures)
+        shipping = Shipping(str(heads.pictures_file), address, "secret", ("c0ffee",), 0)
+        whole = replace(
+            job, program=None, reference=None, max_abs_err=(), min_cosine=(), zero_points=(), shipping=shipping
+        )
+        report = run_program(device, device.deploy(bundle), whole, timeout_s=LIMIT_S)
+    (output,) = report.outputs
+    assert output.verification is None
+    assert output.dtype == "U8"
+    assert len(output.shipments) == len(heads.pictures)
 
 
 def test_every_option_reaches_the_runner(
@@ -241,36 +249,21 @@ def test_every_option_reaches_the_runner(
             affinity=f"{1 << core:x}",
             write_output=str(tmp_path / "output"),
             power=(str(tmp_path / "current_now"), str(tmp_path / "voltage_now")),
-            shipping=Shipping(str(heads.pictures_file), address, "secret", "c0ffee", 0),
+            shipping=Shipping(str(heads.pictures_file), address, "secret", ("c0ffee",), 0),
             link_shape=shape,
         )
-        report = run_head(device, device.deploy(bundle), whole, timeout_s=LIMIT_S)
+        report = run_program(device, device.deploy(bundle), whole, timeout_s=LIMIT_S)
     assert report.affinity == f"{1 << core:x}"
-    assert decode_payload((tmp_path / "output").read_bytes()).tensors["activation"].shape == (1, 4, 6, 6)
+    assert decode_payload((tmp_path / "output").read_bytes()).tensors["activation.0"].shape == (1, 4, 6, 6)
     assert report.power_mw == pytest.approx(1000)
     assert report.energy_mj is not None
     assert report.power_reason is None
     assert report.timer_resolution_ns
     assert report.overhead_ns
-    for shipment in report.shipments:
+    for shipment in report.outputs[0].shipments:
         assert shipment.transfer_ns >= 1e9 * (shape.rtt_s + shipment.wire_bytes / shape.rate_bytes_per_s)
 
 
 def test_a_link_shape_without_shipping_shapes_nothing(device: Local, bundle: Bundle, job: Job) -> None:
     shaped = replace(job, link_shape=LinkShape.parse("1kbit/2s"))
-    assert run_head(device, device.deploy(bundle), shaped, timeout_s=LIMIT_S).shipments == []
-
-
-def test_a_report_of_an_older_runner_still_loads() -> None:
-    older: dict[str, Any] = {
-        "load_ns": 1,
-        "verification": None,
-        "output": {"dtype": "U8", "shape": [1, 3, 2, 2]},
-        "warmup_ns": [],
-        "head_ns": [],
-        "shipments": [],
-        "peak_rss_bytes": 1,
-        "threads": 1,
-    }
-    report = RunnerReport.model_validate(older)
-    assert (report.affinity, report.overhead_ns, report.energy_mj, report.power_reason) == (None,) * 4
+    assert run_program(device, device.deploy(bundle), shaped, timeout_s=LIMIT_S).outputs[0].shipments == []

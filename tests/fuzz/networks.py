@@ -32,19 +32,25 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, weight_norm
 
 from analysis.attacks import ATTACKS
-from analysis.benchmark import Benchmark
-from analysis.campaign import carry_out, wanted_of
+from analysis.campaign.carry_out import Campaign
+from analysis.campaign.devices import ready_devices
+from analysis.campaign.exports import export_programs
+from analysis.campaign.inputs import Inputs
+from analysis.campaign.phases import Phase, Phases
+from analysis.campaign.plan import lay_run
+from analysis.campaign.selection import everything, surveys
+from analysis.campaign.subject import Subject, Variant
 from analysis.leakage import collect_pairs, holds_pictures_apart
 from analysis.run import Run
-from analysis.selection import to_survey
-from analysis.subject import Experiment, Subject
 from device_runner.errors import RunnerError, SplitbenchError
 from harness.errors import ExportError
-from harness.export import Made
 from harness.heads import TorchHead
+from harness.manifest import Exported
+from harness.models import load_model
 from harness.pictures import Pictures, load_pictures
+from harness.program import Program
 from harness.results.schema import RunConfig
-from harness.splits import SplitPoint, capture
+from harness.splits import Network, SplitPoint, capture
 from harness.verification import host_reference
 
 SIDE = 32
@@ -621,7 +627,7 @@ class Outcome:
 class _Silent:
     """A watcher that tells nobody."""
 
-    def phase(self, name: str, total: int | None) -> None:
+    def phase(self, phase: Phase, total: int | None) -> None:
         """Nothing."""
 
     def step(self, text: str) -> None:
@@ -638,13 +644,12 @@ def try_network(seed: int) -> Outcome:
         with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
             warnings.simplefilter("ignore")
             config = _config(seed)
-            pictures = {(SIDE, SIDE): _pictures()}
-            job = Benchmark(config, Path(folder) / "exported", _Silent(), _pictures_by_size=pictures)
+            inputs = _inputs(config, Path(folder) / "exported")
             if seed % 20:
-                for experiment in job.experiments:
-                    _survey(seed, job, experiment, outcome)
+                for variant in inputs.variants:
+                    _survey(seed, config, inputs, variant, outcome)
             else:
-                _run(seed, job, Path(folder) / "run", outcome)
+                _run(seed, config, inputs, Path(folder) / "run", outcome)
     except SplitbenchError as exc:
         outcome.refused[_kind(str(exc))] += 1
     except Exception:  # what this looks for
@@ -670,33 +675,41 @@ def _config(seed: int) -> RunConfig:
     )
 
 
-def _survey(seed: int, job: Benchmark, experiment: Experiment, outcome: Outcome) -> None:
+def _inputs(config: RunConfig, exported: Path) -> Inputs:
+    """What a run begins with, its pictures shared by all seeds."""
+    (name,) = config.models
+    calibration = _pictures().train.as_float()[:96]
+    network = Network(load_model(name, weights="random", input_size=(SIDE, SIDE), calibration=lambda _: calibration))
+    subject = Subject(network, network.select(config.split), _pictures())
+    return Inputs((subject,), exported, tuple(Variant(subject, precision) for precision in config.precisions))
+
+
+def _survey(seed: int, config: RunConfig, inputs: Inputs, variant: Variant, outcome: Outcome) -> None:
     """Export, verify on this machine and attack, without timing anything."""
-    subject, precision = experiment
+    subject, precision, phases = variant.subject, variant.precision, Phases(_Silent())
     for point in subject.points:
-        cut = subject.cut(point, precision)
+        cut = variant.cut(point)
         if isinstance(cut, ExportError):
             outcome.rows[f"{precision} failed: {_kind(str(cut))}"] += 1
     verified: list[SplitPoint] = []
-    programs = to_survey(job.config, experiment)
-    for (_, wanted), made in job.export({experiment: programs}).items():
-        assert isinstance(wanted, tuple)
+    programs = surveys(config, variant)
+    for (_, survey), made in export_programs({variant: programs}, inputs.exported, phases).items():
         if _reason_against(made) is None:
-            verified += wanted
+            verified += survey.points
             continue
-        for (_, head), alone in job.export({experiment: wanted}).items():  # as a run does: one by one
-            assert isinstance(head, SplitPoint)
-            if (reason := _reason_against(alone)) is None:
-                verified.append(head)
+        alone = {variant: [Program.head(point) for point in survey.points]}  # as a run does: one by one
+        for (_, head), one in export_programs(alone, inputs.exported, phases).items():
+            if (reason := _reason_against(one)) is None:
+                verified += head.points
             else:
                 outcome.rows[f"{precision} failed: {_kind(reason)}"] += 1
     outcome.rows[f"{precision} ok"] += len(verified)
     verified = [point for point in verified if holds_pictures_apart(subject.network, point)]
     if verified:
-        _attack(seed, subject, precision, verified, outcome)
+        _attack(seed, variant, verified, outcome)
 
 
-def _reason_against(made: Made) -> str | None:
+def _reason_against(made: Exported | ExportError) -> str | None:
     """Why a program has no figures: it could not be made, or gives something else than PyTorch."""
     if isinstance(made, ExportError):
         return str(made)
@@ -707,8 +720,9 @@ def _reason_against(made: Made) -> str | None:
     return None
 
 
-def _attack(seed: int, subject: Subject, precision: str, points: list[SplitPoint], outcome: Outcome) -> None:
-    pairs = collect_pairs(subject.graph(precision), points, subject.pictures)
+def _attack(seed: int, variant: Variant, points: list[SplitPoint], outcome: Outcome) -> None:
+    subject = variant.subject
+    pairs = collect_pairs(variant.graph(), points, subject.pictures)
     last = points[-1]
     head = TorchHead(subject.network, last)
     ATTACKS.load("linear")().fit(pairs[last.index], head=head, budget_s=None)
@@ -720,13 +734,15 @@ def _attack(seed: int, subject: Subject, precision: str, points: list[SplitPoint
             outcome.broken.append(f"seed {seed}: the head that attacks ask is not the network's at {last.name}")
 
 
-def _run(seed: int, job: Benchmark, folder: Path, outcome: Outcome) -> None:
+def _run(seed: int, config: RunConfig, inputs: Inputs, folder: Path, outcome: Outcome) -> None:
     """The whole of a run: timing, shipping and attacks."""
-    job.export({experiment: wanted_of(job, experiment) for experiment in job.experiments})  # many at once; then in turn
-    with _turn or nullcontext(), job.ready() as devices:
-        store = job.create(folder, devices)
+    phases = Phases(_Silent())
+    programs = {variant: everything(config, variant) for variant in inputs.variants}
+    export_programs(programs, inputs.exported, phases)  # many at once; then in turn
+    with _turn or nullcontext(), ready_devices(config, config.devices, phases) as devices:
+        store = lay_run(folder, config, inputs, devices)
         with store.locked():
-            carry_out(job, store, devices, lambda: None)
+            Campaign(store, inputs, devices, phases).carry_out(lambda: None)
     for row in Run(store).summary().to_dict("records"):
         reason = "" if row["status"] == "ok" else f": {_kind(row['reason'])}"
         outcome.rows[f"{row['precision']} {row['status']}{reason}"] += 1

@@ -19,12 +19,14 @@ from device_runner.devices import emulated as module
 from device_runner.devices.emulated import Emulated
 from device_runner.errors import RunnerCode
 from device_runner.frames import Frame, encode_payload
-from device_runner.runner import Job, RunnerReport, UnverifiedError, run_head
-from harness.export import ExportSettings, Precision, export_heads
-from harness.manifest import Head
+from device_runner.report import RunnerReport
+from device_runner.runner import Job, UnverifiedError, run_program
+from harness.export import ExportSettings, Precision, export
+from harness.manifest import Exported
+from harness.program import Program
 from harness.quantize import QuantizedNetwork
 from harness.splits import CuttableGraph, Network
-from harness.verification import device_tolerance, host_job, host_reference
+from harness.verification import device_job
 
 # One network of each family, the side of its pictures, and a split behind what is particular to the family.
 FAMILIES = [
@@ -50,7 +52,7 @@ ALL_FAMILIES = [*FAMILIES, *(pytest.param(*family, marks=pytest.mark.slow) for f
 TIME_LIMIT_S = 300.0
 
 
-def export_one(network: Network, split: str, precision: Precision, root: Path) -> Head:
+def export_one(network: Network, split: str, precision: Precision, root: Path) -> Exported:
     height, width = network.model.input_size
     generator = torch.Generator().manual_seed(6)
     reference = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
@@ -61,22 +63,20 @@ def export_one(network: Network, split: str, precision: Precision, root: Path) -
             return network
         return QuantizedNetwork(network, reference[None].float() / 255)  # one picture: only outputs are compared here
 
-    ((_, head),) = export_heads(network, network.select(split), settings, graph)
-    assert isinstance(head, Head), head
+    (point,) = network.select(split)
+    ((_, head),) = export(network, [Program.head(point)], settings, graph)
+    assert isinstance(head, Exported), head
     return head
 
 
-def job_on_arm64(head: Head) -> Job:
+def job_on_arm64(head: Exported) -> Job:
     """Hold a device to what this machine's runner, verified against PyTorch, makes of the same program."""
-    steps = device_tolerance(head.manifest)
-    return replace(
-        host_job(head), reference=str(host_reference(head)), max_abs_err=steps, min_cosine=None, iterations=1
-    )
+    return replace(device_job(head), iterations=1)
 
 
 def run_on_arm64(job: Job) -> RunnerReport:
     device = Emulated("emulated")
-    return run_head(device, device.deploy(build_bundle(device.target)), job, timeout_s=TIME_LIMIT_S)
+    return run_program(device, device.deploy(build_bundle(device.target)), job, timeout_s=TIME_LIMIT_S)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def int8_head(lively: Callable[[str, int], Network], root: Path) -> Head:
+def int8_head(lively: Callable[[str, int], Network], root: Path) -> Exported:
     name, side, split = FAMILIES[0]
     return export_one(lively(name, side), split, "int8", root)
 
@@ -98,48 +98,50 @@ def test_an_arm64_device_computes_what_this_machine_computes(
     lively: Callable[[str, int], Network], root: Path, name: str, side: int, split: str, precision: Precision
 ) -> None:
     head = export_one(lively(name, side), split, precision, root)
-    assert head.manifest.codec == precision
+    assert head.manifest.outputs[0].codec.name == precision
     report = run_on_arm64(job_on_arm64(head))
-    assert report.verification is not None
-    assert report.verification.passed
-    assert report.output.shape == head.manifest.activation_shape
-    assert len(report.head_ns) == 1
+    (output,) = report.outputs
+    assert output.verification is not None
+    assert output.verification.passed
+    assert output.shape == head.manifest.outputs[0].activation_shape
+    assert len(report.run_ns) == 1
 
 
 @pytest.mark.parametrize(("steps", "verified"), [(1, True), (2, False)])
 def test_an_int8_output_may_be_one_step_off_and_no_more(
-    int8_head: Head, tmp_path: Path, steps: int, verified: bool
+    int8_head: Exported, tmp_path: Path, steps: int, verified: bool
 ) -> None:
     job = job_on_arm64(int8_head)
     expected = load_file(str(job.reference))
-    activation = expected["activation"].copy()
+    activation = expected["activation.0"].copy()
     value = activation.flat[7]
     activation.flat[7] = value - steps if value > 0 else value + steps
     moved = tmp_path / "moved.safetensors"
-    moved.write_bytes(encode_payload(Frame({}, {"picture": expected["picture"], "activation": activation})))
-    assert np.abs(activation.astype(int) - expected["activation"]).max() == steps
+    moved.write_bytes(encode_payload(Frame({}, {"picture": expected["picture"], "activation.0": activation})))
+    assert np.abs(activation.astype(int) - expected["activation.0"]).max() == steps
     if verified:
-        assert run_on_arm64(replace(job, reference=str(moved))).head_ns
+        assert run_on_arm64(replace(job, reference=str(moved))).run_ns
     else:
         with pytest.raises(UnverifiedError) as caught:
             run_on_arm64(replace(job, reference=str(moved)))
         assert caught.value.code == RunnerCode.VERIFICATION_FAILED
-        assert not caught.value.report.head_ns
+        assert not caught.value.report.run_ns
 
 
 def test_a_processor_that_computes_garbage_is_caught_and_gets_no_latency(
-    int8_head: Head, monkeypatch: pytest.MonkeyPatch
+    int8_head: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The default processor of qemu ends with status 0, and its outputs are wrong."""
     monkeypatch.setattr(module, "CPU", "max")
     job = job_on_arm64(int8_head)
-    unjudged = run_on_arm64(replace(job, max_abs_err=None)).verification
+    unjudged = run_on_arm64(replace(job, max_abs_err=(None,))).outputs[0].verification
     assert unjudged is not None
     if unjudged.max_abs_err == 0:
         pytest.skip("this qemu's default processor computes what it should")
     with pytest.raises(UnverifiedError) as caught:
         run_on_arm64(job)
     report = caught.value.report
-    assert report.verification is not None
-    assert not report.verification.passed
-    assert (report.warmup_ns, report.head_ns, report.shipments) == ([], [], [])
+    (output,) = report.outputs
+    assert output.verification is not None
+    assert not output.verification.passed
+    assert (report.warmup_ns, report.run_ns, output.shipments) == ([], [], [])

@@ -11,11 +11,12 @@ from torch import Tensor, fx
 
 from harness.constants import compute_weights, constant, separate_constants
 from harness.errors import ExportError
-from harness.export import ExportSettings, Precision, export_heads
+from harness.export import ExportSettings, Precision, export
 from harness.heads import TorchHead
-from harness.manifest import Head
+from harness.manifest import Exported
 from harness.models import load_model
 from harness.pictures import Pictures
+from harness.program import Program
 from harness.quantize import QuantizedNetwork
 from harness.splits import CuttableGraph, Network
 from harness.verification import host_reference
@@ -82,30 +83,30 @@ def test_programs_of_shared_and_computed_weights_verify(
     own = pictures.train.as_float()
     graph: CuttableGraph = QuantizedNetwork(network, own) if precision == "int8" else network
     settings = ExportSettings(precision, pictures.train.pixels[0], "pictures", tmp_path)
-    ((_, head),) = export_heads(network, network.points[-1:], settings, lambda: graph)
-    assert isinstance(head, Head), str(head)
+    ((_, head),) = export(network, [Program.head(network.points[-1])], settings, lambda: graph)
+    assert isinstance(head, Exported), str(head)
     assert host_reference(head).is_file()
 
 
 def test_a_split_of_two_bytes_fails_alone(pictures: Pictures, tmp_path: Path) -> None:
     network = load("HalfInside", pictures)
     settings = ExportSettings("fp32", pictures.train.pixels[0], "", tmp_path)
-    made = dict(export_heads(network, network.points, settings, lambda: network))
+    made = dict(export(network, [Program.head(point) for point in network.points], settings, lambda: network))
     failed = {point: str(head) for point, head in made.items() if isinstance(head, ExportError)}
     assert failed
     assert all("float16" in reason and "\n" not in reason for reason in failed.values())
-    assert isinstance(made[network.points[1]], Head)
-    assert network.points[-1] not in failed
+    assert isinstance(made[Program.head(network.points[1])], Exported)
+    assert Program.head(network.points[-1]) not in failed
 
 
 def test_what_pytorch_itself_does_not_give_as_numbers_is_not_verified(pictures: Pictures, tmp_path: Path) -> None:
     network = load("Unbounded", pictures)
     settings = ExportSettings("fp32", pictures.train.pixels[0], "", tmp_path)
-    made = dict(export_heads(network, network.points, settings, lambda: network))
-    infinite = [str(head) for point, head in made.items() if point.op == "add"]
+    made = dict(export(network, [Program.head(point) for point in network.points], settings, lambda: network))
+    infinite = [str(head) for program, head in made.items() if program.points[0].op == "add"]
     assert infinite
     assert all("NaN or infinity" in reason for reason in infinite)
-    assert isinstance(made[network.points[-1]], Head)
+    assert isinstance(made[Program.head(network.points[-1])], Exported)
 
 
 def test_a_network_that_the_quantiser_does_not_take_has_no_int8_heads(
@@ -113,7 +114,7 @@ def test_a_network_that_the_quantiser_does_not_take_has_no_int8_heads(
 ) -> None:
     graph = QuantizedNetwork(plain, pictures.train.as_float()[:, :2])  # two channels: it cannot run
     settings = ExportSettings("int8", pictures.train.pixels[0], "pictures", tmp_path)
-    made = dict(export_heads(plain, plain.all_points[1:], settings, lambda: graph))
+    made = dict(export(plain, [Program.head(point) for point in plain.all_points[1:]], settings, lambda: graph))
     assert len(made) == len(plain.all_points) - 1
     for head in made.values():
         assert isinstance(head, ExportError)

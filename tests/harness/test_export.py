@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -22,19 +23,21 @@ from device_runner.bundle import Bundle
 from device_runner.devices.local import Local
 from device_runner.files import file_sha256
 from device_runner.frames import Frame, encode_payload
-from device_runner.runner import Job, RunnerReport, run_head
-from device_runner.survey import run_survey
+from device_runner.report import RunnerReport
+from device_runner.runner import run_program
+from harness.codecs import Int8
 from harness.errors import ExportError
-from harness.export import ExportSettings, Precision, Wanted, export_heads, head_folder, survey_folder
-from harness.export import export as export_side_by_side
-from harness.manifest import Head, Survey, read_head, read_survey
+from harness.export import ExportSettings, Precision, program_folder
+from harness.export import export as export_programs
+from harness.manifest import Exported, read_exported
 from harness.models import load_model
 from harness.pictures import Pictures
+from harness.program import Program
 from harness.quantize import QuantizedNetwork
-from harness.splits import Cut, CuttableGraph, Network, SplitPoint, dequantize
-from harness.verification import host_survey_job
+from harness.splits import Cut, CuttableGraph, Network, SplitPoint
+from harness.verification import host_job
 
-Outcomes = dict[str, Head | ExportError]
+Outcomes = dict[str, Exported | ExportError]
 
 
 def never() -> CuttableGraph:
@@ -52,27 +55,23 @@ def export(
     chosen: ExportSettings,
     graph: Callable[[], CuttableGraph] | None = None,
 ) -> Outcomes:
-    return {point.name: head for point, head in export_heads(network, points, chosen, graph or (lambda: network))}
+    programs = [Program.head(point) for point in points]
+    made = export_programs(network, programs, chosen, graph or (lambda: network))
+    return {program.name: head for program, head in made}
 
 
-def run(bundle: Bundle, head: Head) -> RunnerReport:
+def head_folder(network: Network, point: SplitPoint, chosen: ExportSettings) -> Path:
+    return program_folder(network, Program.head(point), chosen)
+
+
+def run(bundle: Bundle, head: Exported) -> RunnerReport:
     """Run a head as it would be run on a device; raises unless it verifies."""
-    manifest = head.manifest
-    job = Job(
-        program=str(head.program),
-        reference=str(head.reference),
-        max_abs_err=manifest.tolerance_abs,
-        min_cosine=manifest.tolerance_cosine,
-        zero_point=manifest.zero_point,
-        threads=1,
-        warmup=0,
-        iterations=1,
-    )
-    return run_head(Local("local"), [str(bundle.runner)], job, timeout_s=120)
+    job = replace(host_job(head), iterations=1)
+    return run_program(Local("local"), [str(bundle.runner)], job, timeout_s=120)
 
 
-def heads(outcomes: Outcomes) -> dict[str, Head]:
-    return {name: head for name, head in outcomes.items() if isinstance(head, Head)}
+def heads(outcomes: Outcomes) -> dict[str, Exported]:
+    return {name: head for name, head in outcomes.items() if isinstance(head, Exported)}
 
 
 def failures(outcomes: Outcomes) -> dict[str, str]:
@@ -110,10 +109,11 @@ def test_every_head_runs_and_verifies(
             assert name == "picture"
             continue
         report = run(bundle, head)
-        assert report.verification is not None
-        assert report.verification.passed
-        assert report.output.shape == head.manifest.activation_shape
-        assert report.output.dtype == ("I8" if precision == "int8" else "F32")
+        (output,) = report.outputs
+        assert output.verification is not None
+        assert output.verification.passed
+        assert output.shape == head.manifest.outputs[0].activation_shape
+        assert output.dtype == ("I8" if precision == "int8" else "F32")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -124,38 +124,38 @@ def test_the_manifest_describes_what_lies_beside_it(
     for point in plain.all_points[1:]:
         head = heads(outcomes)[point.name]
         manifest = head.manifest
+        (output,) = manifest.outputs
         assert head.program is not None
         assert head.reference is not None
         assert manifest.pte_sha256 == file_sha256(head.program)
         assert manifest.pte_bytes == head.program.stat().st_size
         reference = load_file(head.reference)
-        activation = reference["activation"]
-        assert activation.shape == manifest.activation_shape == point.activation_shape
-        assert activation.nbytes == manifest.activation_bytes
+        activation = reference["activation.0"]
+        assert activation.shape == output.activation_shape == point.activation_shape
+        assert activation.nbytes == output.codec.activation_bytes(output.activation_shape)
         assert activation.dtype == {"fp32": np.float32, "int8": np.int8}[precision]
         assert np.array_equal(reference["picture"], settings(Path(), precision).reference.numpy())
         frame = Frame({"kind": "activation", "picture": "15"}, {"activation": activation})
-        assert 0 <= manifest.max_frame_bytes - len(encode_payload(frame)) <= 8
+        assert 0 <= output.codec.max_payload_bytes(output.activation_shape) - len(encode_payload(frame)) <= 8
         assert manifest.delegated_share is not None
         assert 0.99 <= manifest.delegated_share <= 1
-        assert (manifest.model, manifest.split, manifest.split_index) == (plain.model.name, point.name, point.index)
-        assert read_head(head.program.parent) == head
+        assert (manifest.model, output.split, output.split_index) == (plain.model.name, point.name, point.index)
+        assert read_exported(head.program.parent) == head
 
 
 def test_int8_heads_say_how_their_numbers_are_read(int8: Outcomes, plain: Network) -> None:
     for point in plain.all_points[1:]:
-        manifest = heads(int8)[point.name].manifest
-        assert manifest.codec == "int8"
-        assert manifest.scale is not None
-        assert manifest.zero_point is not None
-        assert (manifest.tolerance_abs, manifest.tolerance_cosine) == (None, 0.99)
+        (output,) = heads(int8)[point.name].manifest.outputs
+        assert isinstance(output.codec, Int8)
+        assert (output.tolerance_abs, output.tolerance_cosine) == (None, 0.99)
 
 
 def test_the_first_split_ships_the_picture_and_has_no_program(fp32: Outcomes) -> None:
     head = heads(fp32)["picture"]
     assert (head.folder, head.program, head.reference) == (None, None, None)
-    assert head.manifest.codec == "uint8"
-    assert head.manifest.activation_bytes == 3 * 32 * 32
+    (output,) = head.manifest.outputs
+    assert output.codec.name == "uint8"
+    assert output.codec.activation_bytes(output.activation_shape) == 3 * 32 * 32
 
 
 @pytest.mark.parametrize("name", ["swin_t", "convnext_tiny", "tiny_networks:Strided"])
@@ -170,7 +170,7 @@ def test_heads_whose_values_are_strided_give_them_in_order(
     outcomes = export(network, strided, settings(tmp_path))
     assert len(heads(outcomes)) == len(strided)
     for head in heads(outcomes).values():
-        assert run(bundle, head).verification is not None
+        assert run(bundle, head).outputs[0].verification is not None
 
 
 def test_the_share_that_the_backend_left_is_told(lively: Callable[[str, int], Network], tmp_path: Path) -> None:
@@ -306,7 +306,8 @@ def test_workers_that_are_killed_while_idle_cost_at_most_a_head_each(plain: Netw
 
 def test_workers_go_when_the_caller_stops_early(plain: Network, tmp_path: Path) -> None:
     others = set(psutil.Process().children())  # multiprocessing's own helper, if an earlier test has started it
-    outcomes = export_heads(plain, plain.all_points[1:], settings(tmp_path), lambda: plain)
+    programs = [Program.head(point) for point in plain.all_points[1:]]
+    outcomes = export_programs(plain, programs, settings(tmp_path), lambda: plain)
     next(outcomes)
     workers = set(psutil.Process().children()) - others
     assert workers
@@ -319,13 +320,15 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from harness.export import ExportSettings, export_heads
+from harness.export import ExportSettings, export
+from harness.program import Program
 from harness.models import load_model
 from harness.splits import Network
 network = Network(load_model("tiny_networks:plain", weights="random", input_size=(32, 32)))
 chosen = ExportSettings("fp32", torch.zeros(3, 32, 32, dtype=torch.uint8), "", Path(sys.argv[1]))
-for point, head in export_heads(network, network.all_points[1:], chosen, lambda: network):
-    print("done", point.name, head, flush=True)
+programs = [Program.head(point) for point in network.all_points[1:]]
+for program, head in export(network, programs, chosen, lambda: network):
+    print("done", program.name, head, flush=True)
 """
 
 
@@ -371,7 +374,7 @@ def test_a_full_disk_is_a_reason_of_one_line(plain: Network, small_disk: Callabl
         assert "No space left" in reason
         assert "free disk space" in reason
         assert len(reason.splitlines()) == 1
-    kept = {head.program for head in outcomes.values() if isinstance(head, Head)}
+    kept = {head.program for head in outcomes.values() if isinstance(head, Exported)}
     assert set(full.rglob("head.pte")) == kept  # a head is whole or not there
 
 
@@ -383,13 +386,13 @@ def test_a_folder_that_cannot_be_written_is_one_line(plain: Network, tmp_path: P
     assert len(reason.splitlines()) == 1
 
 
-def export_survey(network: Network, chosen: ExportSettings, graph: Callable[[], CuttableGraph]) -> Survey:
+def export_survey(network: Network, chosen: ExportSettings, graph: Callable[[], CuttableGraph]) -> Exported:
     points = network.all_points[1:]
-    wanted: tuple[Wanted, ...] = (points, points[0])
-    made = dict(export_side_by_side(network, wanted, chosen, graph))
-    assert isinstance(made[points[0]], Head)
-    survey = made[points]
-    assert isinstance(survey, Survey), survey
+    asked, head = Program.survey(points), Program.head(points[0])
+    made = dict(export_programs(network, [asked, head], chosen, graph))
+    assert isinstance(made[head], Exported)
+    survey = made[asked]
+    assert isinstance(survey, Exported), survey
     return survey
 
 
@@ -402,32 +405,34 @@ def test_a_survey_program_gives_every_splits_activation_as_its_own_head_would(
     survey = export_survey(plain, chosen, lambda: graph)
     points = plain.all_points[1:]
     assert [output.split_index for output in survey.manifest.outputs] == [point.index for point in points]
+    assert survey.program
+    assert survey.reference
     assert survey.manifest.pte_bytes == survey.program.stat().st_size
-    assert len(survey.manifest.before) == len(points)
-    report = run_survey(Local("local"), [str(bundle.runner)], host_survey_job(survey), timeout_s=120)
+    assert all(output.operators for output in survey.manifest.outputs)
+    report = run_program(Local("local"), [str(bundle.runner)], host_job(survey), timeout_s=120)
     alone = heads(export(plain, points, chosen, lambda: graph))
     for place, (output, point) in enumerate(zip(survey.manifest.outputs, points, strict=True)):
         head = alone[point.name]
         assert report.outputs[place].shape == output.activation_shape
-        assert output.model_dump(exclude={"pte_sha256", "pte_bytes", "delegated_share"}) == head.manifest.model_dump(
-            exclude={"pte_sha256", "pte_bytes", "delegated_share"}
-        )
+        assert (output.model_copy(update={"operators": {}}),) == head.manifest.outputs
         expected = load_file(survey.reference)[f"activation.{place}"]
         assert head.reference
-        np.testing.assert_array_equal(expected, load_file(head.reference)["activation"])
-        assert dequantize(torch.from_numpy(expected), Cut("", output.scale, output.zero_point)).abs().max() > 0
+        np.testing.assert_array_equal(expected, load_file(head.reference)["activation.0"])
+        assert output.codec.decode(torch.from_numpy(expected)).abs().max() > 0
 
 
 def test_a_survey_that_is_there_is_not_made_again(plain: Network, tmp_path: Path) -> None:
     made = export_survey(plain, settings(tmp_path), lambda: plain)
-    assert made.folder == survey_folder(plain, plain.all_points[1:], settings(tmp_path))
+    assert made.folder == program_folder(plain, Program.survey(plain.all_points[1:]), settings(tmp_path))
     assert export_survey(plain, settings(tmp_path), never) == made
-    fewer = survey_folder(plain, plain.all_points[2:], settings(tmp_path))
+    fewer = program_folder(plain, Program.survey(plain.all_points[2:]), settings(tmp_path))
     assert fewer != made.folder
 
 
 def test_a_damaged_survey_is_refused(plain: Network, tmp_path: Path) -> None:
     survey = export_survey(plain, settings(tmp_path), lambda: plain)
+    assert survey.folder
+    assert survey.program
     survey.program.write_bytes(survey.program.read_bytes()[:-1])
     with pytest.raises(ExportError, match=r"head\.pte is not the program"):
-        read_survey(survey.folder)
+        read_exported(survey.folder)

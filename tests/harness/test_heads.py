@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.codecs import Int8
 from harness.heads import BATCH, TorchHead
 from harness.models import Model, PictureModel
 from harness.pictures import Pictures
 from harness.quantize import QuantizedNetwork
-from harness.splits import Cut, Network, SplitPoint, dequantize
+from harness.splits import Cut, Network, SplitPoint
 
 SIZE = (16, 16)
 COUNTS = (1, 5, BATCH, BATCH + 4)
@@ -130,14 +131,14 @@ def test_where_int8_travels_activations_are_rounded_to_its_grid(plain: Network, 
     pictures = some_pictures(plain, 5)
     for point in plain.all_points[1:]:
         cut = int8.cut(point)
-        assert cut.scale is not None
-        assert cut.zero_point is not None
+        codec = cut.codec
+        assert isinstance(codec, Int8)
         activations, exact = TorchHead(plain, point, cut)(pictures), TorchHead(plain, point)(pictures)
-        steps = activations / cut.scale + cut.zero_point
+        steps = activations / codec.scale + codec.zero_point
         torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
         assert -128.001 <= steps.min() <= steps.max() <= 127.001
-        lowest, highest = (dequantize(torch.tensor(q), cut) for q in (-128, 127))
-        assert (activations - exact.clamp(lowest, highest)).abs().max() < 0.501 * cut.scale
+        lowest, highest = (codec.decode(torch.tensor(q)) for q in (-128, 127))
+        assert (activations - exact.clamp(lowest, highest)).abs().max() < 0.501 * codec.scale
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_where_int8_travels_activations_are_rounded_to_its_grid(plain: Network, 
 )
 def test_what_leaves_the_grid_is_at_its_end(plain: Network, scale: float, zero_point: int, grid: list[float]) -> None:
     point = plain.points[1]  # the normalised picture
-    cut = Cut(point.node, scale, zero_point)
+    cut = Cut(point.node, Int8(scale=scale, zero_point=zero_point))
     picture = torch.zeros(1, 3, *plain.model.input_size)
     exact = TorchHead(plain, point)(picture)
     found = TorchHead(plain, point, cut)(picture)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from device_runner.files import file_sha256
+from harness.codecs import Int8
 from harness.errors import ExportError
-from harness.manifest import Manifest, read_head
+from harness.manifest import Manifest, Output, read_exported
 
 PROGRAM = b"a program"
 
@@ -21,16 +22,16 @@ def folder(tmp_path: Path) -> Path:
         model="tiny",
         weights_sha256="0" * 64,
         input_size=(32, 32),
-        split_index=3,
-        split="layer1",
         precision="int8",
-        codec="int8",
-        activation_shape=(1, 4, 6, 6),
-        activation_bytes=144,
-        scale=0.1,
-        zero_point=-3,
-        max_frame_bytes=400,
-        tolerance_cosine=0.99,
+        outputs=(
+            Output(
+                split_index=3,
+                split="layer1",
+                codec=Int8(scale=0.1, zero_point=-3),
+                activation_shape=(1, 4, 6, 6),
+                tolerance_cosine=0.99,
+            ),
+        ),
         pte_sha256=file_sha256(tmp_path / "head.pte"),
         pte_bytes=len(PROGRAM),
         delegated_share=1.0,
@@ -46,25 +47,26 @@ def rewrite(folder: Path, **changed: object) -> None:
 
 
 def test_a_head_is_read_back(folder: Path) -> None:
-    head = read_head(folder)
+    head = read_exported(folder)
     assert head is not None
     assert head.program == folder / "head.pte"
     assert head.reference == folder / "reference.safetensors"
-    assert (head.manifest.scale, head.manifest.zero_point, head.manifest.activation_shape) == (0.1, -3, (1, 4, 6, 6))
+    (output,) = head.manifest.outputs
+    assert (output.codec, output.activation_shape) == (Int8(scale=0.1, zero_point=-3), (1, 4, 6, 6))
 
 
 def test_an_empty_folder_holds_no_head(tmp_path: Path) -> None:
-    assert read_head(tmp_path) is None
-    assert read_head(tmp_path / "absent") is None
+    assert read_exported(tmp_path) is None
+    assert read_exported(tmp_path / "absent") is None
 
 
 @pytest.mark.parametrize(
-    "changed", [{"format": 1}, {"precision": "fp8"}, {"surplus": 1}, {"max_frame_bytes": "many"}, {"model": None}]
+    "changed", [{"format": 1}, {"precision": "fp8"}, {"surplus": 1}, {"outputs": "many"}, {"model": None}]
 )
 def test_a_manifest_of_another_kind_is_refused(folder: Path, changed: dict[str, object]) -> None:
     rewrite(folder, **changed)
     with pytest.raises(ExportError, match="manifest") as caught:
-        read_head(folder)
+        read_exported(folder)
     assert caught.value.remedy.startswith(f"delete {folder}")
 
 
@@ -72,10 +74,10 @@ def test_a_manifest_of_another_kind_is_refused(folder: Path, changed: dict[str, 
 def test_a_manifest_that_is_no_json_is_refused(folder: Path, content: bytes) -> None:
     (folder / "manifest.json").write_bytes(content)
     with pytest.raises(ExportError, match="manifest"):
-        read_head(folder)
+        read_exported(folder)
 
 
 def test_another_program_is_refused(folder: Path) -> None:
     (folder / "head.pte").write_bytes(PROGRAM[:-1])
     with pytest.raises(ExportError, match="not the program"):
-        read_head(folder)
+        read_exported(folder)

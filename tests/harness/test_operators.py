@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from harness.lowering import fold_batch_norm
-from harness.operators import operators_before
+from harness.operators import count_operators
 from harness.splits import Network, extract_head
 
 
 def test_a_convolution_takes_its_batch_norm_in(plain: Network) -> None:
     head = extract_head(plain.graph(1), *(point.node for point in plain.all_points[1:]))
-    assert operators_before(head)[-1]["product"] == 4  # two convolutions, a batch norm, a linear layer
+    assert count_operators(head)[-1]["product"] == 4  # two convolutions, a batch norm, a linear layer
     fold_batch_norm(head)
-    counts = operators_before(head)
+    counts = count_operators(head)
     assert [count.get("product") for count in counts] == [1, 2, 2, 3]
     assert all(count["subtract"] == count["multiply"] == 1 for count in counts)

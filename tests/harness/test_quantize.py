@@ -14,14 +14,15 @@ from torch import nn
 from device_runner.bundle import Bundle
 from device_runner.devices.local import Local
 from device_runner.frames import Frame, encode_payload
-from device_runner.runner import Job, run_head
+from device_runner.runner import Job, run_program
 from harness import quantize
+from harness.codecs import Int8
 from harness.errors import ExportError
 from harness.lowering import lower
 from harness.models import load_model
 from harness.pictures import Pictures, load_pictures
 from harness.quantize import ClampQuantizer, QuantizedNetwork
-from harness.splits import Network, dequantize
+from harness.splits import Network
 
 LITE_SIZE = (64, 64)
 
@@ -75,15 +76,14 @@ def test_a_relu6_network_keeps_most_of_its_256_levels(
 def test_heads_end_in_int8_with_scale_and_zero_point(plain: Network, plain_int8: QuantizedNetwork) -> None:
     picture = torch.rand(1, 3, 32, 32)
     for point in plain.all_points[1:]:
-        cut = plain_int8.cut(point)
-        assert cut.scale is not None, point
-        assert cut.zero_point is not None, point
+        codec = plain_int8.cut(point).codec
+        assert isinstance(codec, Int8), point
         with torch.no_grad():
             travels, exact = plain_int8.head(point)(picture), plain.head(point)(picture)
         assert travels.dtype == torch.int8
-        assert dequantize(travels, cut).shape == exact.shape
+        assert codec.decode(travels).shape == exact.shape
         # Half a step of its own, and the errors that came with its input.
-        assert float((dequantize(travels, cut) - exact).abs().mean()) <= 3 * cut.scale, point
+        assert float((codec.decode(travels) - exact).abs().mean()) <= 3 * codec.scale, point
 
 
 def test_graphs_of_all_batch_sizes_agree(plain: Network, plain_int8: QuantizedNetwork, pictures: Pictures) -> None:
@@ -92,8 +92,9 @@ def test_graphs_of_all_batch_sizes_agree(plain: Network, plain_int8: QuantizedNe
     (together,) = plain_int8.activations(held_out, points, batch=16)
     alone = list(plain_int8.activations(held_out, points, batch=1))
     for point in points:
-        step = plain_int8.cut(point).scale
-        assert step is not None
+        codec = plain_int8.cut(point).codec
+        assert isinstance(codec, Int8)
+        step = codec.scale
         one_by_one = torch.cat([found[point.index] for found in alone])
         difference = (together[point.index] - one_by_one).abs()
         assert float(difference.max()) <= 1.01 * step, point  # a value on the edge of two steps may fall either way
@@ -136,11 +137,11 @@ def test_a_dead_channels_bias_fits_the_kernels_int32(
     pixels = lite_pictures.held_out.pixels[0]
     picture = pixels.float().div(255).unsqueeze(0)
     lower(lite_int8.head(stem), picture, tmp_path / "head.pte")
-    reference = Frame({}, {"picture": pixels.numpy(), "activation": lite_int8.head(stem)(picture).numpy()})
+    reference = Frame({}, {"picture": pixels.numpy(), "activation.0": lite_int8.head(stem)(picture).numpy()})
     (tmp_path / "reference").write_bytes(encode_payload(reference))
-    job = Job(str(tmp_path / "head.pte"), str(tmp_path / "reference"), max_abs_err=1, zero_point=-128)
+    job = Job(str(tmp_path / "head.pte"), str(tmp_path / "reference"), max_abs_err=(1,), zero_points=(-128,))
     device = Local("local")
-    assert run_head(device, device.deploy(bundle), job, timeout_s=60).verification is not None
+    assert run_program(device, device.deploy(bundle), job, timeout_s=60).outputs[0].verification is not None
 
 
 def transposed() -> nn.Module:

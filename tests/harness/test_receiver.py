@@ -19,7 +19,7 @@ from device_runner.frames import ConnectionEndedError, Frame, encode_payload, re
 from harness import receiver as module
 from harness.errors import ReceiverError, ResultsError
 from harness.receiver import Receiver, Session
-from harness.results.store import write_whole
+from harness.results.files import write_whole
 
 SHAPE = (1, 4, 6, 6)
 ACTIVATION = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)

@@ -1,5 +1,5 @@
-// head_runner: verifies a head or a survey program, times it, ships its activations. One JSON object on standard output,
-// or one line on standard error and an exit status of its own (error.h); after a failed verification both.
+// head_runner: verifies a program, times it, ships its activations. One JSON object on standard output, or one line on
+// standard error and an exit status of its own (error.h); after a failed verification both.
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -11,13 +11,13 @@
 #include "cargo.h"
 #include "clock.h"
 #include "crash.h"
-#include "head.h"
 #include "options.h"
 #include "pictures.h"
+#include "profile.h"
+#include "program.h"
 #include "reference.h"
 #include "report.h"
 #include "shipping.h"
-#include "survey.h"
 #include "timing.h"
 
 namespace splitbench {
@@ -33,37 +33,33 @@ Status check_same_size(const Reference& reference, const Cargo& cargo, const Des
                  "use pictures of the head's input size"};
 }
 
-Status measure_head(const Options& options, Reference& reference, const std::optional<Cargo>& cargo, Report& report) {
+// The program is gone from memory when this ends.
+Status measure_program(const Options& options, Reference& reference, const std::optional<Cargo>& cargo, Report& report) {
   const std::int64_t start = now_ns();
-  auto head = Head::load(*options.pte, reference.shape, reference.outputs.size(), nullptr);
+  auto program = Program::load(*options.pte, reference.shape, reference.outputs.size(), nullptr);
   report.load_ns = now_ns() - start;
-  if (!head.ok()) {
-    return head.failure();
+  if (!program.ok()) {
+    return program.failure();
   }
-  std::vector<Output> outputs;
-  const auto verified = verify_outputs(**head, reference, options, outputs);
-  if (!outputs.empty()) {
-    report.output = outputs.front();
-  }
-  if (!verified.ok()) {
-    return verified;
-  }
-  if (auto status = time_runs(**head, reference.input, options.warmup, report.warmup_ns); !status.ok()) {
+  if (auto status = verify_outputs(**program, reference, options, report.outputs); !status.ok()) {
     return status;
   }
-  if (auto status = time_runs(**head, reference.input, options.iterations, report.head_ns); !status.ok()) {
+  if (auto status = time_runs(**program, reference.input, options.warmup, report.warmup_ns); !status.ok()) {
+    return status;
+  }
+  if (auto status = time_runs(**program, reference.input, options.iterations, report.run_ns); !status.ok()) {
     return status;
   }
   if (cargo) {
-    auto shipments = ship(head->get(), *cargo, *options.destination);
+    auto shipments = ship(program->get(), *cargo, *options.destination);
     if (!shipments.ok()) {
       return shipments.failure();
     }
     report.shipments = std::move(*shipments);
   }
-  report.process.peak_rss_bytes = peak_rss_bytes();
+  report.peak_rss_bytes = peak_rss_bytes();
   if (options.power) {
-    auto power = measure_power(**head, reference.input, *options.power);
+    auto power = measure_power(**program, reference.input, *options.power);
     if (!power.ok()) {
       return power.failure();
     }
@@ -72,8 +68,29 @@ Status measure_head(const Options& options, Reference& reference, const std::opt
   return Done{};
 }
 
+// Runs a second copy, so that the samples are free of the profiler.
+Status profile_program(const Options& options, Reference& reference, Report& report) {
+  Operators seen;
+  auto program = Program::load(*options.pte, reference.shape, reference.outputs.size(), &seen);
+  if (!program.ok()) {
+    return program.failure();
+  }
+  std::vector<Operators> runs;
+  for (int i = -options.warmup; i < options.iterations; ++i) {
+    seen = {};
+    if (auto status = run_reference(**program, reference); !status.ok()) {
+      return status;
+    }
+    if (i >= 0) {
+      runs.push_back(seen);
+    }
+  }
+  report.profile = profile_of(runs);
+  return Done{};
+}
+
 Status ship_pictures(const Options& options, const Cargo& cargo, Report& report) {
-  report.output = {Dtype::kU8, batch_of_one(cargo.pictures.shape), std::nullopt};
+  report.outputs = {{Dtype::kU8, batch_of_one(cargo.pictures.shape), std::nullopt}};
   if (options.power) {
     report.power = Power{std::nullopt, "no head runs here"};
   }
@@ -82,19 +99,34 @@ Status ship_pictures(const Options& options, const Cargo& cargo, Report& report)
     return shipments.failure();
   }
   report.shipments = std::move(*shipments);
-  report.process.peak_rss_bytes = peak_rss_bytes();
+  report.peak_rss_bytes = peak_rss_bytes();
   return Done{};
 }
 
-// Prints what `measure` puts into the report. A verification that failed is reported too: its numbers tell why.
-template <typename Filled, typename Measure>
-Status reported(Filled report, const Measure& measure) {
-  const Status outcome = measure(report);
+Status measure(const Options& options, const std::optional<Cargo>& cargo, Report& report) {
+  if (!options.pte) {
+    return ship_pictures(options, *cargo, report);
+  }
+  auto reference = read_reference(options);
+  if (!reference.ok()) {
+    return reference.failure();
+  }
+  if (cargo) {
+    if (auto same = check_same_size(*reference, *cargo, *options.destination); !same.ok()) {
+      return same;
+    }
+  }
+  auto status = measure_program(options, *reference, cargo, report);
+  return status.ok() && options.profile ? profile_program(options, *reference, report) : status;
+}
+
+// Prints the report. A verification that failed is reported too: its numbers tell why.
+Status print(Report& report, Status outcome) {
   if (!outcome.ok() && outcome.failure().code != Code::kVerificationFailed) {
     return outcome;
   }
-  if (report.process.peak_rss_bytes == 0) {
-    report.process.peak_rss_bytes = peak_rss_bytes();
+  if (report.peak_rss_bytes == 0) {
+    report.peak_rss_bytes = peak_rss_bytes();
   }
   const std::string json = to_json(report);
   if (std::puts(json.c_str()) < 0 || std::fflush(stdout) != 0) {
@@ -126,25 +158,10 @@ Status run(int count, char** arguments) {
     return threads.failure();
   }
   Report report;
-  report.process = {0, *threads, allowed_cores(), measure_timer()};
-  if (!options->pte) {
-    return reported(report, [&](Report& filled) { return ship_pictures(*options, *cargo, filled); });
-  }
-  auto reference = read_reference(*options);
-  if (!reference.ok()) {
-    return reference.failure();
-  }
-  if (cargo) {
-    if (auto same = check_same_size(*reference, *cargo, *options->destination); !same.ok()) {
-      return same;
-    }
-  }
-  if (options->survey) {
-    SurveyReport surveyed;
-    surveyed.process = report.process;
-    return reported(surveyed, [&](SurveyReport& filled) { return survey(*options, *reference, cargo, filled); });
-  }
-  return reported(report, [&](Report& filled) { return measure_head(*options, *reference, cargo, filled); });
+  report.threads = *threads;
+  report.affinity = allowed_cores();
+  report.timer = measure_timer();
+  return print(report, measure(*options, cargo, report));
 }
 
 }  // namespace

@@ -9,15 +9,15 @@ namespace splitbench {
 namespace {
 
 constexpr const char* kUsageLine =
-    "head_runner [--survey] [--pte FILE] --reference FILE [--max-abs-err X] [--min-cosine X] [--zero-point Z] --threads N "
-    "--warmup W --iterations I [--affinity HEXMASK] [--pictures FILE --connect HOST:PORT --cell HASH --round R "
-    "[--link-rate BYTES_PER_S --link-rtt-ns N]] [--write-output FILE] [--power CURRENT_FILE:VOLTAGE_FILE]";
+    "head_runner [--pte FILE] --reference FILE [--max-abs-err X,..] [--min-cosine X,..] [--zero-point Z,..] --threads N "
+    "--warmup W --iterations I [--affinity HEXMASK] [--pictures FILE --connect HOST:PORT --cell HASH,.. --round R "
+    "[--link-rate BYTES_PER_S --link-rtt-ns N]] [--write-output FILE] [--power CURRENT_FILE:VOLTAGE_FILE] [--profile]";
 
-constexpr const char* kKnown[] = {"survey",  "pte",       "reference",   "max-abs-err", "min-cosine", "zero-point",
+constexpr const char* kKnown[] = {"profile", "pte",       "reference",   "max-abs-err", "min-cosine", "zero-point",
                                   "threads", "warmup",    "iterations",  "affinity",    "pictures",   "connect",
                                   "cell",    "round",     "link-rate",   "link-rtt-ns", "power",      "write-output"};
 
-// With --survey these are lists, their entries separated by commas: one per output, in the program's order.
+// These are lists, their entries separated by commas: one per output, in the program's order.
 constexpr const char* kByOutput[] = {"max-abs-err", "min-cosine", "zero-point", "cell"};
 
 constexpr const char* kOfDestination[] = {"pictures", "connect", "cell", "round"};
@@ -43,7 +43,7 @@ class Arguments {
       if (!known(option)) {
         return usage("unknown option '" + option + "'");
       }
-      const bool takes_value = option != "--survey";
+      const bool takes_value = option != "--profile";
       if (takes_value && i + 1 == count) {
         return usage(option + " needs a value");
       }
@@ -59,22 +59,16 @@ class Arguments {
     return found == values_.end() ? std::nullopt : std::optional(found->second);
   }
 
-  bool survey() const { return values_.count("survey") == 1; }
-
   // The values of an option by output; none where it is not given.
   std::vector<std::string> entries(const std::string& name) const {
     const auto written = text(name);
-    if (!written) {
-      return {};
-    }
-    return survey() ? parted_by_commas(*written) : std::vector{*written};
+    return written ? parted_by_commas(*written) : std::vector<std::string>();
   }
 
   // The value of an option for one output; nothing where it is not given, or the list's entry is empty.
   std::optional<std::string> entry(const std::string& name, std::size_t output) const {
     const auto written = entries(name);
-    const bool given = output < written.size() && !(survey() && written[output].empty());
-    return given ? std::optional(written[output]) : std::nullopt;
+    return output < written.size() && !written[output].empty() ? std::optional(written[output]) : std::nullopt;
   }
 
  private:
@@ -120,9 +114,9 @@ Status read_integer(const std::string& name, const std::optional<std::string>& w
   return Done{};
 }
 
-// How many outputs the options tell of: a head has one, a survey program as many as each list has entries; 0 without any.
+// How many outputs the options tell of: as many as each list has entries; 0 without any.
 Result<std::size_t> outputs_of(const Arguments& arguments) {
-  std::size_t outputs = arguments.survey() ? 0 : 1;
+  std::size_t outputs = 0;
   for (const char* name : kByOutput) {
     const std::size_t entries = arguments.entries(name).size();
     if (entries != 0 && outputs != 0 && entries != outputs) {
@@ -245,19 +239,16 @@ Result<Options> parse_options(int count, const char* const* arguments) {
     return power.failure();
   }
   options.power = std::move(*power);
-  options.survey = given.survey();
+  options.profile = given.text("profile").has_value();
   options.affinity = given.text("affinity");
   options.write_output = given.text("write-output");
   options.pte = given.text("pte");
   options.reference = given.text("reference");
   if (options.pte && !options.reference) {
-    return usage("--reference is missing: no head is timed unverified");
+    return usage("--reference is missing: nothing is timed unverified");
   }
-  if (!options.pte && (!options.destination || options.survey || options.write_output)) {
+  if (!options.pte && (!options.destination || options.profile || options.write_output || options.tolerances.size() > 1)) {
     return usage("--pte is missing: without it pictures can be shipped, but nothing can be run");
-  }
-  if (options.survey && options.power) {
-    return usage("--power is a head's: of a survey none is measured");
   }
   return options;
 }

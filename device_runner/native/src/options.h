@@ -23,13 +23,13 @@ struct Destination {
 
 struct Options {
   std::optional<std::string> pte;        // none: split 0, the picture itself travels
-  bool survey = false;                   // the program gives the activations of many split points
   std::optional<std::string> reference;  // file: `picture` U8 [3,H,W] and what it should give: see reference.h
-  std::optional<std::string> write_output;  // file: what the head gave, written as a reference
+  std::optional<std::string> write_output;  // file: what the program gave, written as a reference
   std::optional<std::string> affinity;  // mask of cores
   std::optional<PowerFiles> power;
   std::optional<Destination> destination;
-  std::vector<Tolerance> tolerances;  // one per output; none: a survey's options list nothing by output
+  std::vector<Tolerance> tolerances;  // one per output; empty: the options list nothing by output
+  bool profile = false;               // tell where the program's time goes, once all else is done
   int threads = 0;
   int warmup = 0;
   int iterations = 0;

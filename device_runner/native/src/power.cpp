@@ -114,7 +114,7 @@ class Meter {
 
 }  // namespace
 
-Result<Power> measure_power(Head& head, std::vector<float>& input, const PowerFiles& files) {
+Result<Power> measure_power(Program& head, std::vector<float>& input, const PowerFiles& files) {
   Meter meter(files);
   if (!meter.take()) {
     return Power{std::nullopt, meter.reason()};

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "head.h"
+#include "program.h"
 
 namespace splitbench {
 
@@ -28,6 +28,6 @@ struct Power {
 
 // Runs the head for two seconds, and at least three times, while a second thread reads the files every 50 ms. A device
 // that does not tell is no failure; a head that cannot be run is.
-Result<Power> measure_power(Head& head, std::vector<float>& input, const PowerFiles& files);
+Result<Power> measure_power(Program& head, std::vector<float>& input, const PowerFiles& files);
 
 }  // namespace splitbench

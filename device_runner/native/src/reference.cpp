@@ -6,23 +6,16 @@
 namespace splitbench {
 namespace {
 
-Result<std::vector<Expected>> expected_of_head(const SafetensorsFile& file) {
-  const auto activation = file.tensor("activation");
-  if (!activation.ok()) {
-    return activation.failure();
-  }
-  return std::vector<Expected>{{"activation", *activation}};
-}
+std::string activation_name(std::size_t number) { return "activation." + std::to_string(number); }
 
-Result<std::vector<Expected>> expected_of_survey(const SafetensorsFile& file) {
-  std::vector<Expected> outputs;
+Result<std::vector<TensorView>> expected_outputs(const SafetensorsFile& file) {
+  std::vector<TensorView> outputs;
   while (true) {
-    const std::string name = "activation." + std::to_string(outputs.size());
-    const auto activation = file.tensor(name);
+    const auto activation = file.tensor(activation_name(outputs.size()));
     if (!activation.ok()) {
-      return outputs.empty() ? Result<std::vector<Expected>>(activation.failure()) : outputs;
+      return outputs.empty() ? Result<std::vector<TensorView>>(activation.failure()) : outputs;
     }
-    outputs.push_back({name, *activation});
+    outputs.push_back(*activation);
   }
 }
 
@@ -48,7 +41,7 @@ Result<Reference> read_reference(const Options& options) {
   if (!picture.ok()) {
     return picture.failure();
   }
-  auto outputs = options.survey ? expected_of_survey(*file) : expected_of_head(*file);
+  auto outputs = expected_outputs(*file);
   if (!outputs.ok()) {
     return outputs.failure();
   }
@@ -58,35 +51,39 @@ Result<Reference> read_reference(const Options& options) {
                        std::to_string(options.tolerances.size()),
                    "give each list one entry an output"};
   }
+  if (options.power && outputs->size() != 1) {
+    return Failure{Code::kUsage, path + ": holds " + std::to_string(outputs->size()) + " outputs, --power is for one",
+                   "leave --power out: what several outputs take together tells of none"};
+  }
   std::vector<float> input(picture->elements());
   to_unit_range(picture->data, input);
   return Reference{std::move(*file), *picture, batch_of_one(picture->shape), std::move(input), std::move(*outputs)};
 }
 
-Status run_reference(Head& head, Reference& reference) {
-  auto status = head.set_input(reference.input.data());
-  return status.ok() ? head.run() : status;
+Status run_reference(Program& program, Reference& reference) {
+  auto status = program.set_input(reference.input.data());
+  return status.ok() ? program.run() : status;
 }
 
-Status verify_outputs(Head& head, Reference& reference, const Options& options, std::vector<Output>& outputs) {
-  if (auto status = run_reference(head, reference); !status.ok()) {
+Status verify_outputs(Program& program, Reference& reference, const Options& options, std::vector<Output>& outputs) {
+  if (auto status = run_reference(program, reference); !status.ok()) {
     return status;
   }
   Status verdict = Done{};
   Document written{{}, {{"picture", reference.picture}}};
   for (std::size_t i = 0; i < reference.outputs.size(); ++i) {
-    const auto output = head.output(i);
+    const auto output = program.output(i);
     if (!output.ok()) {
       return output.failure();
     }
-    const Expected& expected = reference.outputs[i];
+    const TensorView& expected = reference.outputs[i];
     const Tolerance tolerance = options.tolerances.empty() ? Tolerance{} : options.tolerances[i];
-    const auto verification = verify(*output, expected.activation, tolerance);
+    const auto verification = verify(*output, expected, tolerance);
     outputs.push_back({output->dtype, output->shape, verification});
     if (verdict.ok() && !verification.passed) {
-      verdict = wrong_output(*options.pte + ": " + output_text(i, reference.outputs.size()), *output, expected.activation);
+      verdict = wrong_output(*options.pte + ": " + output_text(i, reference.outputs.size()), *output, expected);
     }
-    written.tensors.emplace(expected.name, *output);
+    written.tensors.emplace(activation_name(i), *output);
   }
   return verdict.ok() && options.write_output ? write_document(*options.write_output, written) : verdict;
 }

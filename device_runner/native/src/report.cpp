@@ -29,6 +29,10 @@ std::string samples(const std::vector<std::int64_t>& values) {
   return array_json(values, [](std::int64_t value) { return std::to_string(value); });
 }
 
+std::string time_or_null(const std::optional<std::int64_t>& time_ns) {
+  return time_ns ? std::to_string(*time_ns) : "null";
+}
+
 std::string verification_json(const std::optional<Verification>& verification) {
   if (!verification) {
     return "null";
@@ -39,18 +43,18 @@ std::string verification_json(const std::optional<Verification>& verification) {
 
 std::string shipment_json(const Shipment& shipment) {
   std::string json = "{\"picture\":" + std::to_string(shipment.picture);
-  json += ",\"head_ns\":" + std::to_string(shipment.head_ns);
+  json += ",\"head_ns\":" + time_or_null(shipment.head_ns);
   json += ",\"transfer_ns\":" + std::to_string(shipment.transfer_ns);
   json += ",\"tail_ns\":" + std::to_string(shipment.tail_ns);
-  json += ",\"end_to_end_ns\":" + std::to_string(shipment.end_to_end_ns);
+  json += ",\"end_to_end_ns\":" + time_or_null(shipment.end_to_end_ns);
   return json + ",\"wire_bytes\":" + std::to_string(shipment.wire_bytes) + "}";
 }
 
-std::string survey_shipment_json(const SurveyShipment& shipment) {
-  std::string json = "{\"picture\":" + std::to_string(shipment.picture);
-  json += ",\"transfer_ns\":" + std::to_string(shipment.transfer_ns);
-  json += ",\"tail_ns\":" + std::to_string(shipment.tail_ns);
-  return json + ",\"wire_bytes\":" + std::to_string(shipment.wire_bytes) + "}";
+std::string output_json(const Output& output, const std::vector<Shipment>& shipments) {
+  std::string json = std::string("{\"dtype\":\"") + dtype_name(output.dtype) + "\"";
+  json += ",\"shape\":" + shape_text(output.shape);
+  json += ",\"verification\":" + verification_json(output.verification);
+  return json + ",\"shipments\":" + array_json(shipments, shipment_json) + "}";
 }
 
 std::string text_or_null(const std::string& text) { return text.empty() ? "null" : json_text(printable(text)); }
@@ -65,56 +69,36 @@ std::string power_json(const Power& power) {
   return json;
 }
 
-// The fields of an object that is open already.
-std::string process_json(const Process& process) {
-  std::string json = ",\"peak_rss_bytes\":" + std::to_string(process.peak_rss_bytes);
-  json += ",\"threads\":" + std::to_string(process.threads);
-  json += ",\"affinity\":" + text_or_null(process.affinity);
-  json += ",\"timer_resolution_ns\":" + std::to_string(process.timer.resolution_ns);
-  return json + ",\"overhead_ns\":" + std::to_string(process.timer.overhead_ns);
-}
-
-std::string type_json(const Output& output) {
-  return std::string("\"dtype\":\"") + dtype_name(output.dtype) + "\",\"shape\":" + shape_text(output.shape);
-}
-
 std::string profile_json(const Profile& profile) {
-  if (profile.operators.empty()) {
-    return "null";
+  std::string json = ",\"profile_reason\":" + text_or_null(profile.reason);
+  if (!profile.operators.empty()) {
+    const auto name_json = [](const std::string& name) { return json_text(printable(name)); };
+    json += ",\"profile\":{\"operators\":" + array_json(profile.operators, name_json);
+    json += ",\"times_ns\":" + array_json(profile.times_ns, samples) + "}";
   }
-  const auto name_json = [](const std::string& name) { return json_text(printable(name)); };
-  return "{\"operators\":" + array_json(profile.operators, name_json) +
-         ",\"times_ns\":" + array_json(profile.times_ns, samples) + "}";
+  return json;
 }
 
 }  // namespace
 
 std::string to_json(const Report& report) {
-  std::string json = "{\"load_ns\":" + std::to_string(report.load_ns);
-  json += ",\"verification\":" + verification_json(report.output.verification);
-  json += ",\"output\":{" + type_json(report.output) + "}";
-  json += ",\"warmup_ns\":" + samples(report.warmup_ns);
-  json += ",\"head_ns\":" + samples(report.head_ns);
-  json += ",\"shipments\":" + array_json(report.shipments, shipment_json);
-  json += process_json(report.process);
-  json += report.power ? power_json(*report.power) : "";
-  return json + "}";
-}
-
-std::string to_json(const SurveyReport& report) {
-  std::vector<std::string> outputs;
+  std::string outputs;
   for (std::size_t i = 0; i < report.outputs.size(); ++i) {
-    const Output& output = report.outputs[i];
-    const auto shipments = report.shipments.empty() ? std::vector<SurveyShipment>() : report.shipments[i];
-    outputs.push_back("{" + type_json(output) + ",\"verification\":" + verification_json(output.verification) +
-                      ",\"shipments\":" + array_json(shipments, survey_shipment_json) + "}");
+    const auto shipments = report.shipments.empty() ? std::vector<Shipment>() : report.shipments[i];
+    outputs += (i == 0 ? "" : ",") + output_json(report.outputs[i], shipments);
   }
   std::string json = "{\"load_ns\":" + std::to_string(report.load_ns);
-  json += ",\"outputs\":" + array_json(outputs, [](const std::string& output) { return output; });
+  json += ",\"outputs\":[" + outputs + "]";
+  json += ",\"warmup_ns\":" + samples(report.warmup_ns);
   json += ",\"run_ns\":" + samples(report.run_ns);
-  json += ",\"profile\":" + profile_json(report.profile);
-  json += ",\"profile_reason\":" + text_or_null(report.profile.reason);
-  return json + process_json(report.process) + "}";
+  json += ",\"peak_rss_bytes\":" + std::to_string(report.peak_rss_bytes);
+  json += ",\"threads\":" + std::to_string(report.threads);
+  json += ",\"affinity\":" + text_or_null(report.affinity);
+  json += ",\"timer_resolution_ns\":" + std::to_string(report.timer.resolution_ns);
+  json += ",\"overhead_ns\":" + std::to_string(report.timer.overhead_ns);
+  json += report.profile ? profile_json(*report.profile) : "";
+  json += report.power ? power_json(*report.power) : "";
+  return json + "}";
 }
 
 std::uint64_t peak_rss_bytes() {

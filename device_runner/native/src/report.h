@@ -1,4 +1,4 @@
-// What head_runner prints: one JSON object with every sample, of a head or of a survey.
+// What head_runner prints: one JSON object with every sample.
 #pragma once
 
 #include <cstdint>
@@ -15,35 +15,21 @@
 
 namespace splitbench {
 
-// What this program itself ran with.
-struct Process {
+struct Report {
+  std::int64_t load_ns = 0;
+  std::vector<Output> outputs;
+  std::vector<std::vector<Shipment>> shipments;  // by output, each by picture; empty where nothing was shipped
+  std::vector<std::int64_t> warmup_ns;
+  std::vector<std::int64_t> run_ns;  // of the whole program
   std::uint64_t peak_rss_bytes = 0;
   int threads = 0;
   std::string affinity;  // mask of the cores allowed; empty where the kernel does not tell
   Timer timer{};
-};
-
-struct Report {
-  std::int64_t load_ns = 0;
-  Output output;
-  std::vector<std::int64_t> warmup_ns;
-  std::vector<std::int64_t> head_ns;
-  std::vector<Shipment> shipments;
-  Process process;
-  std::optional<Power> power;  // none where nobody asked
-};
-
-struct SurveyReport {
-  std::int64_t load_ns = 0;
-  std::vector<Output> outputs;
-  std::vector<std::vector<SurveyShipment>> shipments;  // by output, each by picture; empty where nothing was shipped
-  std::vector<std::int64_t> run_ns;                    // of the whole program
-  Profile profile;
-  Process process;
+  std::optional<Profile> profile;  // this and power: none where nobody asked
+  std::optional<Power> power;
 };
 
 std::string to_json(const Report& report);
-std::string to_json(const SurveyReport& report);
 
 // The most memory that this program had in RAM so far. From /proc (VmHWM): getrusage would give the parent's where that
 // was larger, as exec keeps the mark.

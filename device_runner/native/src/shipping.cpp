@@ -12,10 +12,6 @@ constexpr Connection::Timeout kFrameTimeout = std::chrono::seconds(120);  // a t
 constexpr std::uint64_t kMaxControlBytes = 4096;
 constexpr std::uint64_t kMaxAnswerBytes = std::uint64_t{64} << 20;
 
-Result<Connection> connect(const Destination& destination) {
-  return Connection::open(destination.address, kConnectTimeout, kFrameTimeout);
-}
-
 Status greet(Connection& connection, const Cargo& cargo, const Destination& destination, const std::string& cell) {
   const Document hello{{{"kind", "hello"}, {"token", cargo.token}, {"cell", cell}, {"round", destination.round}}, {}};
   if (auto sent = connection.send(hello); !sent.ok()) {
@@ -36,34 +32,35 @@ Status check_answer(const Message& answer) {
 // Pictures become activations here; `values_` is kept between pictures, so that no memory is asked for while time runs.
 class Source {
  public:
-  Source(Head* head, const TensorView& pictures)
-      : head_(head),
+  Source(Program* program, const TensorView& pictures)
+      : program_(program),
         pictures_(pictures),
         shape_(batch_of_one(pictures.shape)),
         picture_bytes_(pictures.bytes() / pictures.shape[0]),
-        values_(head == nullptr ? 0 : picture_bytes_) {}
+        values_(program == nullptr ? 0 : picture_bytes_) {}
 
   std::size_t pictures() const { return pictures_.shape[0]; }
-  bool has_head() const { return head_ != nullptr; }
+  bool has_program() const { return program_ != nullptr; }
 
-  Status run(std::size_t picture) {
-    to_unit_range(pixels(picture), values_);
-    auto status = head_->set_input(values_.data());
-    return status.ok() ? head_->run() : status;
-  }
-
-  Result<TensorView> activation(std::size_t picture) {
-    if (head_ == nullptr) {
+  // A picture's outputs are asked for in their order: the program runs for the first.
+  Result<TensorView> activation(std::size_t picture, std::size_t output) {
+    if (program_ == nullptr) {
       return TensorView{Dtype::kU8, shape_, pixels(picture)};
     }
-    auto status = run(picture);
-    return status.ok() ? head_->output(0) : status.failure();
+    auto status = output == 0 ? run(picture) : Status(Done{});
+    return status.ok() ? program_->output(output) : status.failure();
   }
 
  private:
+  Status run(std::size_t picture) {
+    to_unit_range(pixels(picture), values_);
+    auto status = program_->set_input(values_.data());
+    return status.ok() ? program_->run() : status;
+  }
+
   const std::uint8_t* pixels(std::size_t picture) const { return pictures_.data + picture * picture_bytes_; }
 
-  Head* head_;
+  Program* program_;
   const TensorView& pictures_;
   Shape shape_;
   std::size_t picture_bytes_;
@@ -105,74 +102,51 @@ Result<Exchange> exchange(Connection& connection, TensorView activation, std::si
   return Exchange{send_start, received_read, answer_read, *wire_bytes};
 }
 
-Result<Shipment> ship_one(Connection& connection, Source& source, std::size_t picture,
-                          const std::optional<LinkShape>& shape) {
+Result<Shipment> ship_one(Connection& connection, Source& source, std::size_t picture, std::size_t output,
+                          const Destination& destination) {
   const std::int64_t picture_in = now_ns();
-  auto activation = source.activation(picture);
-  const std::int64_t activation_there = source.has_head() ? now_ns() : picture_in;
+  auto activation = source.activation(picture, output);
+  const std::int64_t activation_there = source.has_program() ? now_ns() : picture_in;
   if (!activation.ok()) {
     return activation.failure();
   }
-  const auto done = exchange(connection, std::move(*activation), picture, shape);
+  const auto done = exchange(connection, std::move(*activation), picture, destination.shape);
   if (!done.ok()) {
     return done.failure();
   }
-  return Shipment{picture,
-                  activation_there - picture_in,
-                  done->received_read - done->send_start,
-                  done->answer_read - done->received_read,
-                  done->answer_read - picture_in,
-                  done->wire_bytes};
+  Shipment shipment{picture, std::nullopt, done->received_read - done->send_start,
+                    done->answer_read - done->received_read, std::nullopt, done->wire_bytes};
+  if (destination.cells.size() == 1) {
+    shipment.head_ns = activation_there - picture_in;
+    shipment.end_to_end_ns = done->answer_read - picture_in;
+  }
+  return shipment;
 }
 
 }  // namespace
 
-Result<std::vector<Shipment>> ship(Head* head, const Cargo& cargo, const Destination& destination) {
-  auto connection = connect(destination);
+Result<std::vector<std::vector<Shipment>>> ship(Program* program, const Cargo& cargo, const Destination& destination) {
+  auto connection = Connection::open(destination.address, kConnectTimeout, kFrameTimeout);
   if (!connection.ok()) {
     return connection.failure();
   }
-  if (auto status = greet(*connection, cargo, destination, destination.cells.front()); !status.ok()) {
-    return status.failure();
-  }
-  Source source(head, cargo.pictures);
-  std::vector<Shipment> shipments;
-  for (std::size_t i = 0; i < source.pictures(); ++i) {
-    auto shipment = ship_one(*connection, source, i, destination.shape);
-    if (!shipment.ok()) {
-      return shipment.failure();
-    }
-    shipments.push_back(*shipment);
-  }
-  return shipments;
-}
-
-Result<std::vector<std::vector<SurveyShipment>>> ship_survey(Head& program, const Cargo& cargo,
-                                                             const Destination& destination) {
-  auto connection = connect(destination);
-  if (!connection.ok()) {
-    return connection.failure();
-  }
-  Source source(&program, cargo.pictures);
-  std::vector<std::vector<SurveyShipment>> shipments(destination.cells.size());
+  Source source(program, cargo.pictures);
+  std::vector<std::vector<Shipment>> shipments(destination.cells.size());
+  std::optional<std::string> greeted;
   for (std::size_t picture = 0; picture < source.pictures(); ++picture) {
-    if (auto status = source.run(picture); !status.ok()) {
-      return status.failure();
-    }
-    for (std::size_t i = 0; i < shipments.size(); ++i) {
-      auto activation = program.output(i);
-      if (!activation.ok()) {
-        return activation.failure();
+    for (std::size_t output = 0; output < shipments.size(); ++output) {
+      const std::string& cell = destination.cells[output];
+      if (greeted != cell) {
+        if (auto status = greet(*connection, cargo, destination, cell); !status.ok()) {
+          return status.failure();
+        }
+        greeted = cell;
       }
-      if (auto status = greet(*connection, cargo, destination, destination.cells[i]); !status.ok()) {
-        return status.failure();
+      auto shipment = ship_one(*connection, source, picture, output, destination);
+      if (!shipment.ok()) {
+        return shipment.failure();
       }
-      const auto done = exchange(*connection, std::move(*activation), picture, destination.shape);
-      if (!done.ok()) {
-        return done.failure();
-      }
-      shipments[i].push_back({picture, done->received_read - done->send_start, done->answer_read - done->received_read,
-                              done->wire_bytes});
+      shipments[output].push_back(*shipment);
     }
   }
   return shipments;

@@ -10,12 +10,12 @@ namespace {
 constexpr int kSteps = 10'000;
 constexpr int kEmptyIterations = 1001;  // odd: the median is one of them
 
-class EmptyHead final : public Head {
+class EmptyProgram final : public Program {
  public:
   Status set_input(float*) override { return Done{}; }
   Status run() override { return Done{}; }
   Result<TensorView> output(std::size_t) override {
-    return Failure{Code::kExecutionFailed, "nothing was run", "run a head"};
+    return Failure{Code::kExecutionFailed, "nothing was run", "run a program"};
   }
 };
 
@@ -33,7 +33,7 @@ std::int64_t clock_step_ns() {
 }
 
 std::int64_t empty_iteration_ns() {
-  EmptyHead head;
+  EmptyProgram program;
   std::vector<float> input;
   std::vector<std::int64_t> sample;
   std::vector<std::int64_t> taken;
@@ -42,7 +42,7 @@ std::int64_t empty_iteration_ns() {
   for (int i = 0; i < kEmptyIterations; ++i) {
     sample.clear();
     const std::int64_t start = now_ns();
-    const auto status = time_runs(head, input, 1, sample);
+    const auto status = time_runs(program, input, 1, sample);
     const std::int64_t end = now_ns();
     if (status.ok()) {
       taken.push_back(end - start);
@@ -55,16 +55,16 @@ std::int64_t empty_iteration_ns() {
 
 }  // namespace
 
-// Not inlined, so that a head that does nothing goes through the same code as one that does something.
-__attribute__((noinline)) Status time_runs(Head& head, std::vector<float>& input, int count,
+// Not inlined, so that a program that does nothing goes through the same code as one that does something.
+__attribute__((noinline)) Status time_runs(Program& program, std::vector<float>& input, int count,
                                            std::vector<std::int64_t>& samples) {
   samples.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) {
-    if (auto status = head.set_input(input.data()); !status.ok()) {
+    if (auto status = program.set_input(input.data()); !status.ok()) {
       return status;
     }
     const std::int64_t start = now_ns();
-    auto status = head.run();
+    auto status = program.run();
     const std::int64_t end = now_ns();
     if (!status.ok()) {
       return status;

@@ -4,16 +4,16 @@
 #include <cstdint>
 #include <vector>
 
-#include "head.h"
+#include "program.h"
 
 namespace splitbench {
 
 // Times `count` runs on one input: the clock is read right before and right after each.
-Status time_runs(Head& head, std::vector<float>& input, int count, std::vector<std::int64_t>& samples);
+Status time_runs(Program& program, std::vector<float>& input, int count, std::vector<std::int64_t>& samples);
 
 struct Timer {
   std::int64_t resolution_ns;  // the smallest step of the clock that was seen
-  std::int64_t overhead_ns;    // what a whole iteration of time_runs takes with a head that does nothing (median)
+  std::int64_t overhead_ns;    // what a whole iteration of time_runs takes with a program that does nothing (median)
 };
 
 Timer measure_timer();

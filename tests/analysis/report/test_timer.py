@@ -40,17 +40,17 @@ def with_figures(record: RoundRecord, **figures: int) -> RoundRecord:
 def test_the_medians_of_a_device_s_rounds_are_stated(old_run: RunStore) -> None:
     records = [
         with_figures(record, timer_resolution_ns=20 if record.round else 25, overhead_ns=70 if record.round else 9000)
-        for record in old_run.rounds().values()
+        for record in old_run.journal.rounds().values()
     ]
     (found,) = timers(old_run.file, records)
     assert (found.device, found.step_ns, found.added_ns) == ("local", 20, 70)
-    heads = sorted(ns for record in records if record.report for ns in record.report.head_ns)
+    heads = sorted(ns for record in records if record.report for ns in record.report.run_ns)
     assert found.head_ns is not None
     assert heads[0] <= found.head_ns <= heads[-1]
 
 
 def test_a_run_that_knows_nothing_of_its_clock_says_nothing(old_run: RunStore) -> None:
-    assert timers(old_run.file, old_run.rounds().values()) == []
+    assert timers(old_run.file, old_run.journal.rounds().values()) == []
 
 
 def test_each_is_one_line() -> None:

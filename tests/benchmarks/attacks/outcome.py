@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from device_runner.files import safe_name
-from harness.results.store import write_whole
+from harness.results.files import write_whole
 
 
 class Outcome(BaseModel):

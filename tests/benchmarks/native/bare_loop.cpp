@@ -1,5 +1,5 @@
 // The least that times a head with ExecuTorch: what head_runner's own times are held against.
-//   bare_loop PTE THREADS WARMUP ITERATIONS CHANNELS HEIGHT WIDTH  ->  {"head_ns":[...]}
+//   bare_loop PTE THREADS WARMUP ITERATIONS CHANNELS HEIGHT WIDTH  ->  {"run_ns":[...]}
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
 #include <time.h>
@@ -56,7 +56,7 @@ int main(int count, char** arguments) {
       samples.push_back(end - start);
     }
   }
-  std::printf("{\"head_ns\":[");
+  std::printf("{\"run_ns\":[");
   for (std::size_t i = 0; i < samples.size(); ++i) {
     std::printf("%s%lld", i == 0 ? "" : ",", static_cast<long long>(samples[i]));
   }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from analysis.benchmark import check_config
+from analysis.campaign.inputs import check_config
 from device_runner.errors import UsageError
 from harness.cli import bench
 from harness.results.schema import RunConfig

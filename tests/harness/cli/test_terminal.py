@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from analysis.campaign.phases import Phase
 from harness.cli import bench
 from harness.cli.progress import Display, table_console
 from tests.parts.named import LONG, NAMES
@@ -73,7 +74,7 @@ def test_progress_shows_names_as_they_are_and_steers_nothing(name: str, terminal
     display.console = Console(file=written, force_terminal=terminal, color_system=None, width=200)
     display._bars.live.console = display.console
     with display:
-        display.phase("split", 20)
+        display.phase(Phase.SPLIT, 20)
         display.note(name)
         for _ in range(20):
             display.step(name)

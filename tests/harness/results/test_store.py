@@ -14,10 +14,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from device_runner.runner import Output, RunnerReport, Shipment, Verification
-from device_runner.survey import SurveyShipment
+from device_runner.report import Output, RunnerReport, Shipment, Verification
 from harness.errors import ResultsError
 from harness.results.columns import LEAKAGE, ROUNDS, SAMPLES, arrow_schema
+from harness.results.files import write_whole
 from harness.results.lock import locked
 from harness.results.schema import (
     SCHEMA_VERSION,
@@ -26,10 +26,10 @@ from harness.results.schema import (
     RoundRecord,
     RunConfig,
     RunFile,
-    SurveyRecord,
 )
-from harness.results.store import RunStore, find_run, write_whole
-from tests.parts.surveys import survey_report
+from harness.results.store import RunStore, find_run
+from tests.parts.cells import head_round
+from tests.parts.surveys import survey_report, survey_shipment
 
 FILE = RunFile(
     run_id="run",
@@ -55,15 +55,14 @@ FILE = RunFile(
     cells=(),
 )
 VERIFIED = Verification(max_abs_err=1e-6, cosine=1.0, passed=True)
+SHIPMENTS = [
+    Shipment(picture=i, head_ns=1, transfer_ns=2, tail_ns=3, end_to_end_ns=7, wire_bytes=100) for i in range(2)
+]
 REPORT = RunnerReport(
     load_ns=5,
-    verification=VERIFIED,
-    output=Output(dtype="F32", shape=(1, 8)),
+    outputs=[Output(dtype="F32", shape=(1, 8), verification=VERIFIED, shipments=SHIPMENTS)],
     warmup_ns=[30],
-    head_ns=[10, 11],
-    shipments=[
-        Shipment(picture=i, head_ns=1, transfer_ns=2, tail_ns=3, end_to_end_ns=7, wire_bytes=100) for i in range(2)
-    ],
+    run_ns=[10, 11],
     peak_rss_bytes=1000,
     threads=1,
 )
@@ -85,19 +84,19 @@ def store(tmp_path: Path) -> RunStore:
 
 
 def test_what_is_kept_is_read_back(store: RunStore) -> None:
-    record = RoundRecord(cell="c0", round=1, status="ok", report=REPORT)
-    store.keep_round(record)
-    store.keep_leakage(LEAKED)
+    record = head_round("c0", round=1, report=REPORT)
+    store.journal.keep_round(record)
+    store.journal.keep_leakage(LEAKED)
     again = RunStore(store.folder)
-    assert again.rounds() == {("c0", 1): record}
-    assert again.leakage() == {("c0", "linear"): LEAKED}
+    assert again.journal.rounds() == {("c0", 1): record}
+    assert again.journal.leakage() == {("c0", "linear"): LEAKED}
     assert again.file == FILE
 
 
 def test_tables_hold_every_sample_once_in_the_schema(store: RunStore) -> None:
     for round_ in range(3):
-        store.keep_round(RoundRecord(cell="c0", round=round_, status="ok", report=REPORT))
-    store.keep_leakage(LEAKED)
+        store.journal.keep_round(head_round("c0", round=round_, report=REPORT))
+    store.journal.keep_leakage(LEAKED)
     store.compact()
     samples = pq.read_table(store.folder / "samples.parquet")
     assert samples.schema.equals(arrow_schema(SAMPLES), check_metadata=False)
@@ -112,23 +111,23 @@ def test_tables_hold_every_sample_once_in_the_schema(store: RunStore) -> None:
     assert leakage.to_pandas()["psnr_db"].tolist() == [20.0, 30.0]
 
 
-def surveyed(*operators: str) -> SurveyRecord:
+def surveyed(*operators: str) -> RoundRecord:
     """A survey of two splits: the first after one convolution and its transpose, the last after both products."""
-    shipment = SurveyShipment(picture=1, transfer_ns=2, tail_ns=3, wire_bytes=100)
+    shipment = survey_shipment(1, 2, 3, 100)
     report = survey_report(2, operators, [[10, 1, 30], [20, 3, 40]], shipment)
-    return SurveyRecord(
-        survey="s",
+    return RoundRecord(
+        work="s",
         round=1,
         status="ok",
         cells=("c0", "c1"),
-        before=({"product": 1}, {"product": 2}),
-        planar=(True, False),
+        operators=({"product": 1}, {"product": 2}),
+        maps=(True, False),
         report=report,
     )
 
 
 def test_every_shipment_and_every_profiled_iteration_of_a_survey_is_a_sample(store: RunStore) -> None:
-    store.keep_survey(surveyed("Convolution #1", "Transpose #1", "Fully Connected #1"))
+    store.journal.keep_round(surveyed("Convolution #1", "Transpose #1", "Fully Connected #1"))
     samples = store.table("samples").to_pandas()
     assert samples["round"].tolist() == [1] * 6
     shipped, profile = samples[samples["loop"] == "survey"], samples[samples["loop"] == "profile"]
@@ -144,13 +143,13 @@ def test_every_shipment_and_every_profiled_iteration_of_a_survey_is_a_sample(sto
 
 def test_a_profile_that_cannot_be_read_leaves_the_shipments(store: RunStore) -> None:
     unreadable = surveyed("Clamp", "Clamp", "Clamp")
-    store.keep_survey(unreadable)
-    store.keep_survey(unreadable.model_copy(update={"round": 2, "status": "failed", "report": None}))
+    store.journal.keep_round(unreadable)
+    store.journal.keep_round(unreadable.model_copy(update={"round": 2, "status": "failed", "report": None}))
     assert set(store.table("samples").to_pandas()["loop"]) == {"survey"}
 
 
 def test_compacting_twice_doubles_nothing(store: RunStore) -> None:
-    store.keep_round(RoundRecord(cell="c0", round=0, status="ok", report=REPORT))
+    store.journal.keep_round(head_round("c0", round=0, report=REPORT))
     store.compact()
     first = (store.folder / "samples.parquet").read_bytes()
     store.compact()
@@ -163,13 +162,13 @@ def test_an_empty_run_has_empty_tables(store: RunStore) -> None:
 
 
 def test_failures_are_forgotten_and_successes_are_not(store: RunStore) -> None:
-    store.keep_round(RoundRecord(cell="good", round=0, status="ok", report=REPORT))
-    store.keep_round(RoundRecord(cell="bad", round=0, status="failed", reason="lost"))
-    store.keep_leakage(LEAKED)
-    store.keep_leakage(LEAKED.model_copy(update={"cell": "c1", "status": "failed"}))
-    store.forget_failures()
-    assert set(store.rounds()) == {("good", 0)}
-    assert set(store.leakage()) == {("c0", "linear")}
+    store.journal.keep_round(head_round("good", round=0, report=REPORT))
+    store.journal.keep_round(head_round("bad", status="failed", reason="lost"))
+    store.journal.keep_leakage(LEAKED)
+    store.journal.keep_leakage(LEAKED.model_copy(update={"cell": "c1", "status": "failed"}))
+    store.journal.forget_failures()
+    assert set(store.journal.rounds()) == {("good", 0)}
+    assert set(store.journal.leakage()) == {("c0", "linear")}
 
 
 def test_a_folder_never_holds_two_runs(store: RunStore) -> None:
@@ -208,7 +207,7 @@ def test_runs_are_found_by_path_name_or_as_the_newest(tmp_path: Path) -> None:
 
 def test_a_killed_writer_leaves_whole_files_only(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from harness.results.store import write_whole\n"
+        "import sys; from pathlib import Path; from harness.results.files import write_whole\n"
         "for i in range(10**9): write_whole(Path(sys.argv[1]) / f'{i % 7}', bytes([i % 251]) * 300_000)"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
@@ -255,48 +254,50 @@ def test_a_folder_that_cannot_be_made_is_one_line(store: RunStore) -> None:
 
 
 def test_reading_a_run_writes_nothing(store: RunStore) -> None:
-    store.keep_leakage(LEAKED)
+    store.journal.keep_leakage(LEAKED)
     before = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
     assert RunStore(store.folder).table("leakage").num_rows == 2
     assert {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")} == before
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"7", b'"x"', b"{}", b"\xff\xfe", b"[" * 100_000])
-@pytest.mark.parametrize("place", ["rounds/c0-0", "surveys/s0-0", "leakage/c0-linear"])
+@pytest.mark.parametrize("place", ["rounds/c0-0", "rounds/s0-0", "leakage/c0-linear"])
 def test_a_damaged_file_of_the_journal_is_named_and_without_it_the_rest_is_read(
     store: RunStore, place: str, content: bytes
 ) -> None:
-    store.keep_round(RoundRecord(cell="c0", round=1, status="ok", report=REPORT))
+    store.journal.keep_round(head_round("c0", round=1, report=REPORT))
     path = store.folder / "journal" / f"{place}.json"
     path.write_bytes(content)
+    journal = RunStore(store.folder).journal
     with pytest.raises(ResultsError, match=re.escape(f"{path} is damaged")) as told:
-        [store.rounds(), store.surveys(), store.leakage()]
+        [journal.rounds(), journal.leakage()]
     assert "\n" not in str(told.value)
     assert "delete that file, then --resume" in told.value.remedy
     path.unlink()
-    assert set(store.rounds()) == {("c0", 1)}
+    assert set(RunStore(store.folder).journal.rounds()) == {("c0", 1)}
 
 
 def test_records_of_other_pictures_or_under_another_name_are_refused(store: RunStore) -> None:
-    shipment = REPORT.shipments[0].model_copy(update={"picture": 2})
-    foreign = REPORT.model_copy(update={"shipments": [shipment]})
-    store.keep_round(RoundRecord(cell="c0", round=0, status="ok", report=foreign))
+    shipment = SHIPMENTS[0].model_copy(update={"picture": 2})
+    output = REPORT.outputs[0].model_copy(update={"shipments": [shipment]})
+    foreign = REPORT.model_copy(update={"outputs": [output]})
+    store.journal.keep_round(head_round("c0", round=0, report=foreign))
     with pytest.raises(ResultsError, match=r"c0-0\.json does not belong to this run; delete that file"):
-        store.rounds()
+        RunStore(store.folder).journal.rounds()
     one = {"psnr_db": (1.0,), "ssim": (1.0,), "floor_psnr_db": (1.0,), "oracle_psnr_db": (1.0,), "agreement": (True,)}
-    store.keep_leakage(LEAKED.model_copy(update=one))
+    store.journal.keep_leakage(LEAKED.model_copy(update=one))
     with pytest.raises(ResultsError, match="does not belong to this run"):
-        store.leakage()
-    store.keep_leakage(LEAKED)
+        RunStore(store.folder).journal.leakage()
+    store.journal.keep_leakage(LEAKED)
     (store.folder / "journal/leakage/c0-linear.json").rename(store.folder / "journal/leakage/c1-linear.json")
     with pytest.raises(ResultsError, match="does not belong to this run"):
-        store.leakage()
+        RunStore(store.folder).journal.leakage()
 
 
 def test_figures_of_different_numbers_of_pictures_are_damage(store: RunStore) -> None:
-    store.keep_leakage(LEAKED.model_copy(update={"ssim": (0.5,)}))
+    store.journal.keep_leakage(LEAKED.model_copy(update={"ssim": (0.5,)}))
     with pytest.raises(ResultsError, match="figures are of different numbers of pictures"):
-        store.leakage()
+        RunStore(store.folder).journal.leakage()
     written = json.loads((store.folder / "run.json").read_text())
     (store.folder / "run.json").write_text(json.dumps(written | {"held_out": ["000-cat"]}))
     with pytest.raises(ResultsError, match="sources differ in number; put back a copy of it"):

@@ -10,6 +10,7 @@ from harness.errors import ExportError
 from harness.export import Precision
 from harness.models import Model
 from harness.pictures import Pictures
+from harness.results.schema import Cell
 from harness.splits import Cut, CuttableGraph, Network, SplitPoint
 
 if TYPE_CHECKING:
@@ -36,16 +37,30 @@ class Subject:
 
         return QuantizedNetwork(self.network, self.pictures.train.as_float()[:CALIBRATION_PICTURES])
 
-    def graph(self, precision: str) -> CuttableGraph:
-        """The graph that heads of this precision are cut from."""
-        return self.quantized if precision == "int8" else self.network
 
-    def cut(self, point: SplitPoint, precision: str) -> Cut | ExportError:
-        """Where this precision is cut at `point`, or why it cannot be."""
+@dataclass(frozen=True)
+class Variant:
+    """A network in one precision: what programs are cut from."""
+
+    subject: Subject
+    precision: Precision
+
+    @property
+    def name(self) -> str:
+        """For instance "resnet18 int8"."""
+        return f"{self.subject.model.name} {self.precision}"
+
+    def graph(self) -> CuttableGraph:
+        """The graph that heads are cut from."""
+        return self.subject.quantized if self.precision == "int8" else self.subject.network
+
+    def cut(self, point: SplitPoint) -> Cut | ExportError:
+        """Where it is cut at `point`, or why it cannot be."""
         try:
-            return self.graph(precision).cut(point)
+            return self.graph().cut(point)
         except ExportError as exc:
             return exc
 
-
-Experiment = tuple[Subject, Precision]
+    def owns(self, cell: Cell) -> bool:
+        """Whether a cell is one of this network in this precision."""
+        return (cell.model, cell.precision) == (self.subject.model.name, self.precision)

@@ -1,4 +1,4 @@
-#include "head.h"
+#include "program.h"
 
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
@@ -130,9 +130,9 @@ Status check_program(Module& module, const std::string& path, const Shape& shape
   return Done{};
 }
 
-class ModuleHead final : public Head {
+class ModuleProgram final : public Program {
  public:
-  ModuleHead(std::string path, const Shape& input_shape, Operators* operators)
+  ModuleProgram(std::string path, const Shape& input_shape, Operators* operators)
       : path_(std::move(path)),
         input_sizes_(input_shape.begin(), input_shape.end()),
         module_(path_, Module::LoadMode::File, operators == nullptr ? nullptr : trace_into(*operators)) {}
@@ -217,8 +217,8 @@ std::string output_text(std::size_t number, std::size_t outputs) {
   return outputs == 1 ? "its output" : "its output " + std::to_string(number);
 }
 
-Result<std::unique_ptr<Head>> Head::load(const std::string& path, const Shape& input_shape, std::size_t outputs,
-                                         Operators* operators) {
+Result<std::unique_ptr<Program>> Program::load(const std::string& path, const Shape& input_shape, std::size_t outputs,
+                                               Operators* operators) {
   set_stage("loading the head", Code::kProgramDamaged);
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
@@ -228,12 +228,12 @@ Result<std::unique_ptr<Head>> Head::load(const std::string& path, const Shape& i
     return Failure{Code::kProgramDamaged, path + ": no program of " + std::to_string(kMaxFileBytes) + " bytes or less",
                    "push the head again"};
   }
-  auto head = std::make_unique<ModuleHead>(path, input_shape, operators);
-  if (auto loaded = head->load(input_shape, outputs); !loaded.ok()) {
+  auto program = std::make_unique<ModuleProgram>(path, input_shape, operators);
+  if (auto loaded = program->load(input_shape, outputs); !loaded.ok()) {
     return loaded.failure();
   }
   set_stage("running the head", Code::kExecutionFailed);
-  return std::unique_ptr<Head>(std::move(head));
+  return std::unique_ptr<Program>(std::move(program));
 }
 
 }  // namespace splitbench

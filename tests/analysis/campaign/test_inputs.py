@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.benchmark import check_sources
+from analysis.campaign.inputs import check_sources
 from device_runner.errors import UsageError
 from harness.pictures import load_pictures
 

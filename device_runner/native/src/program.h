@@ -1,4 +1,4 @@
-// A head: a .pte that takes one picture and gives one activation; or a survey program, which gives many.
+// A program: a .pte that takes one picture and gives the activation of one split point (a head), or of many (a survey).
 #pragma once
 
 #include <memory>
@@ -10,18 +10,18 @@
 
 namespace splitbench {
 
-// Sets how many threads heads run on. To be called before a head is loaded.
+// Sets how many threads programs run on. To be called before one is loaded.
 Result<int> set_threads(int threads);
 
-class Head {
+class Program {
  public:
-  // Loads a head whose input must be F32 of this shape, and which must give so many outputs. What runs is added to
+  // Loads a program whose input must be F32 of this shape, and which must give so many outputs. What runs is added to
   // `operators`, which must outlive it; nullptr: it runs without a profiler.
-  static Result<std::unique_ptr<Head>> load(const std::string& path, const Shape& input_shape, std::size_t outputs,
-                                            Operators* operators);
-  virtual ~Head() = default;
+  static Result<std::unique_ptr<Program>> load(const std::string& path, const Shape& input_shape, std::size_t outputs,
+                                               Operators* operators);
+  virtual ~Program() = default;
 
-  // Copies a picture (F32, as many values as the shape has) to where the head reads it. The head may write over it
+  // Copies a picture (F32, as many values as the shape has) to where the program reads it. The program may write over it
   // when it runs, so that it is to be set before each run.
   virtual Status set_input(float* values) = 0;
   virtual Status run() = 0;

@@ -1,0 +1,1 @@
+"""What a run does, in which order: inputs, plan, devices, exports, measuring, attacks."""

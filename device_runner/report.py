@@ -1,0 +1,103 @@
+"""What head_runner reports: every sample of one call, in the order in which they were taken."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Verification(BaseModel):
+    """How far the device's output is from the expected one; NaN or infinity leave both empty."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_abs_err: float | None
+    cosine: float | None
+    passed: bool
+
+
+class Shipment(BaseModel):
+    """One held-out picture's way: from the picture to the tail's answer, on the device's clock.
+
+    Attributes:
+        head_ns, end_to_end_ns: None where the program has several outputs: its run is all of theirs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    picture: int
+    head_ns: int | None
+    transfer_ns: int
+    tail_ns: int
+    end_to_end_ns: int | None
+    wire_bytes: int
+
+
+class Output(BaseModel):
+    """One output of a program: the activation of one split point.
+
+    Attributes:
+        verification: None without a program, where the picture itself travels.
+        shipments: by picture.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dtype: str
+    shape: tuple[int, ...]
+    verification: Verification | None
+    shipments: list[Shipment]
+
+
+class Profile(BaseModel):
+    """Where the program's time goes.
+
+    Attributes:
+        operators: their names as the backend gives them, in the order in which they run; a name can stand there twice.
+        times_ns: by iteration, each by operator. XNNPACK tells whole microseconds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    operators: list[str]
+    times_ns: list[list[int]]
+
+    @model_validator(mode="after")
+    def _times_are_of_the_operators(self) -> Self:
+        if any(len(times) != len(self.operators) for times in self.times_ns):
+            raise ValueError("an iteration has times of another number of operators")
+        return self
+
+
+class RunnerReport(BaseModel):
+    """Every sample of one call of head_runner; what is None nobody measured.
+
+    Attributes:
+        outputs: in the program's order; without a program the one that travels is the picture.
+        run_ns: of the whole program, without the profiler.
+        profile: of iterations of their own. profile_reason: why there is none, where it was asked for.
+        affinity: hexadecimal mask of the cores that it was allowed.
+        timer_resolution_ns: the smallest step of the device's clock.
+        overhead_ns: what an iteration of the timing loop takes with a program that does nothing; a sample holds a part.
+        power_mw, energy_mj: mean power while the head ran over and over, and what one run took of it.
+        power_samples: readings behind the two. power_reason: why there are none, where they were asked for.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    load_ns: int
+    outputs: list[Output] = Field(min_length=1)
+    warmup_ns: list[int]
+    run_ns: list[int]
+    profile: Profile | None = None
+    profile_reason: str | None = None
+    peak_rss_bytes: int
+    threads: int
+    affinity: str | None = None
+    timer_resolution_ns: int | None = None
+    overhead_ns: int | None = None
+    power_mw: float | None = None
+    energy_mj: float | None = None
+    power_samples: int | None = None
+    power_reason: str | None = None
