@@ -94,7 +94,7 @@ class Run:
             estimate = estimate_head(profiled, others) if profiled else None
             if estimate and measured:
                 is_anchor = any(record.anchor for record in heads[cell.hash])
-                rows.append(_estimate_row(cell, estimate, measured, is_anchor=is_anchor))
+                rows.append(_estimate_row(self.file, cell, estimate, measured, is_anchor=is_anchor))
         return _table(rows, ESTIMATES)
 
     def progress(self) -> pd.DataFrame:
@@ -138,9 +138,12 @@ def _heads(records: Iterable[RoundRecord]) -> dict[str, list[RoundRecord]]:
     return heads
 
 
-def _estimate_row(cell: Cell, estimate: HeadEstimate, measured_ns: float, *, is_anchor: bool) -> dict[str, object]:
+def _estimate_row(
+    file: RunFile, cell: Cell, estimate: HeadEstimate, measured_ns: float, *, is_anchor: bool
+) -> dict[str, object]:
     return cell.model_dump(include={"model", "precision", "device", "threads", "split_index", "split"}) | {
         "cell": cell.hash,
+        "emulated": file.is_emulated(cell),
         "anchor": is_anchor,
         "profiled_ms": estimate.p50 / _NS_PER_MS,
         "low_ms": estimate.low / _NS_PER_MS,
@@ -160,6 +163,7 @@ def _row(
         "cell": cell.hash,
         "input_size": "x".join(map(str, cell.input_size)),
         "activation_shape": "x".join(map(str, cell.activation_shape)),
+        "emulated": file.is_emulated(cell),
     }
     leakage = _leakage(found, file.held_out_sources) if found else {}
     status, reason = timing.get("status", "ok"), timing.get("reason", "")

@@ -55,7 +55,7 @@ class BuildError(MachineError):
 
 
 class DeviceError(SplitbenchError):
-    """A device cannot be used, or was lost."""
+    """A device cannot be used, or was lost; the message begins with its address."""
 
 
 class HeldError(DeviceError):

@@ -1,4 +1,4 @@
-"""A link by its rate and its round-trip time: imitated on a device, or modelled afterwards."""
+"""A link by its rate and its round-trip time: shaped on a device, or modelled afterwards."""
 
 from __future__ import annotations
 

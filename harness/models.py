@@ -23,6 +23,7 @@ from harness.purity import check_purity
 from harness.weights import State, load_state, read_weights
 
 DEFAULT_MODEL = "efficientnet_lite0"
+WEIGHTS = ("auto", "pretrained", "random")  # anything else is a file
 LITE_NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 FETCH_TIMEOUT_S = 10.0
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -256,7 +257,7 @@ def _factory_source(name: str) -> _Source:
 def _weights(source: _Source, name: str, weights: str) -> tuple[State | None, str]:
     if weights == "random":
         return None, ""
-    if weights not in ("auto", "pretrained"):
+    if weights not in WEIGHTS:
         state, where = read_weights(Path(weights))
         inside = f", '{where}' in it" if where else ""
         return state, f"file {Path(weights).name}{inside}"

@@ -19,6 +19,7 @@ import psutil
 from device_runner.bundle import build_bundle
 from device_runner.cache import cache_folder, make_cache_folder
 from device_runner.devices import Device, DeviceFacts, open_device
+from device_runner.devices.emulated import Emulated
 from device_runner.devices.lease import Lease
 from device_runner.devices.power import PowerSource, find_power_source
 from device_runner.devices.remote import RemoteDevice
@@ -48,7 +49,7 @@ class ReadyDevice:
         runner: how a command line that runs head_runner begins.
         receiver: takes in this device's activations, and no other's.
         tunnel: activations travel through the device's own connection, not straight to this workstation.
-        shape: the link that is emulated on the device's side, or None.
+        shape: the link that is shaped on the device's side, or None.
         power: where its power can be read.
         lease: keeps other workstations' harnesses from it; None where nothing can be kept on it.
     """
@@ -83,11 +84,12 @@ class ReadyDevice:
     def entry(self) -> DeviceEntry:
         """What a run remembers of it."""
         name = self.device.name
-        label = f"{name} (emulated)" if self.facts.emulated and "emulated" not in name else name
+        emulated = self.facts.emulated
+        label = f"{name} (emulated)" if emulated and not isinstance(self.device, Emulated) else name
         link = self.device.tunnel_link if self.tunnel else self.device.direct_link
         if self.shape:
-            link = f"{self.shape} over {link} (emulated)"
-        return DeviceEntry(address=name, label=label, link=link)
+            link = f"{self.shape} over {link} (shaped)"
+        return DeviceEntry(address=name, label=label, emulated=emulated, link=link)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from device_runner.link import LinkShape
 from harness.affinity import check_affinity
 from harness.cool_down import CoolDown
 from harness.errors import ModelError, SplitError
-from harness.models import load_model
+from harness.models import WEIGHTS, load_model
 from harness.pictures import Pictures, load_pictures, summary
 from harness.results.schema import NetworkConfig, RunConfig, RunFile
 from harness.splits import Network
@@ -98,7 +98,7 @@ class _Loader:
         subject = Subject(network, network.select(config.split), self._pictures(model.input_size))
         if not model.trained:
             self.phases.note(RANDOM_NOTICE.format(name))
-        elif model.weights.startswith("file "):
+        elif config.weights not in WEIGHTS:
             self.phases.note(f"{name}: weights of {model.weights}")  # and what was done to make them fit
         self.phases.step(f"{name}: {len(network.points)} split points, {len(subject.points)} chosen, {model.weights}")
         return subject

@@ -74,7 +74,7 @@ def draw(estimates: pd.DataFrame) -> Figure:
     FigureCanvasAgg(figure)
     panel = figure.add_axes((0.07, 0.75 / height, 0.915, 6.1 / height))
     figure.text(0.012, 1 - 0.16 / height, TITLE, size=16, weight="bold", color=chart.INK, va="top")
-    if estimates["device"].str.contains("emulated").any():
+    if estimates["emulated"].any():
         figure.text(0.985, 1 - 0.2 / height, EMULATED, size=12, weight="bold", color=chart.ALARM, va="top", ha="right")
     handles = []
     for series in found:

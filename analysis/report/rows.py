@@ -137,7 +137,7 @@ class Experiment:
     @property
     def emulated(self) -> bool:
         """Whether times come from an emulated device and mean nothing."""
-        return "emulated" in self.settings["device"]
+        return any(row.flag("emulated") for row in self.rows)
 
     @property
     def link_fit(self) -> LinkFit | None:
@@ -148,7 +148,7 @@ class Experiment:
     @property
     def random_weights(self) -> bool:
         """Whether the network was never trained."""
-        return self.settings["weights"].partition(",")[0] == "random"
+        return any(row.flag("trained") is False for row in self.rows)
 
     @property
     def picture_bytes(self) -> float | None:

@@ -31,7 +31,7 @@ class Emulated(Local):
 
     def describe(self) -> DeviceFacts:
         """The processor that qemu plays, on this machine's cores and memory."""
-        return replace(super().describe(), model=f"emulated ARM64 ({CPU})", soc="", machine="aarch64", emulated=True)
+        return replace(super().describe(), model=f"ARM64, {CPU}", soc="", machine="aarch64", emulated=True)
 
     def deploy(self, bundle: Bundle) -> tuple[str, ...]:
         """The bundle is here already; qemu runs it."""

@@ -55,10 +55,11 @@ class Local(Device):
             done = subprocess.run(list(argv), input=stdin, capture_output=True, timeout=timeout_s, check=False)  # noqa: S603
         except subprocess.TimeoutExpired as exc:
             raise DeviceError(
-                f"{Path(argv[0]).name} did not end within {timeout_s:g} s", remedy="use fewer iterations"
+                f"{self.name}: {Path(argv[0]).name} did not end within {timeout_s:g} s", remedy="use fewer iterations"
             ) from exc
         except OSError as exc:
-            raise DeviceError(f"{argv[0]} cannot be started: {exc.strerror}", remedy="run bench doctor") from exc
+            what = f"{self.name}: {argv[0]} cannot be started: {exc.strerror}"
+            raise DeviceError(what, remedy="run bench doctor") from exc
         return Completed(done.returncode, done.stdout, done.stderr)
 
     def workstation_address(self) -> str:

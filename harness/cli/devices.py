@@ -10,6 +10,8 @@ from device_runner.shown import shown
 from harness.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.inventory import DeviceFinding
 
 
@@ -41,12 +43,20 @@ def devices(addresses: tuple[str, ...], clean: bool) -> None:
         table.add_row(*(Text(shown(cell)) for cell in _cells(finding)))
     table_console().print(table)
     for finding in findings:
-        said = [str(finding.problem or "ok").removeprefix(f"{finding.address}: ")]
-        said += [f"the same machine as {finding.same_as}"] if finding.same_as else []
-        said += [f"being measured on by {finding.holder}"] if finding.holder else []
-        click.echo(shown(f"{finding.address}: {'; '.join(said)}"))
+        click.echo(shown("; ".join(_said(finding))))
     if any(finding.problem for finding in findings):
         raise click.exceptions.Exit(1)
+
+
+def _said(finding: DeviceFinding) -> Iterator[str]:
+    from device_runner.errors import DeviceError
+
+    problem = finding.problem
+    yield str(problem) if isinstance(problem, DeviceError) else f"{finding.address}: {problem or 'ok'}"
+    if finding.same_as:
+        yield f"the same machine as {finding.same_as}"
+    if finding.holder:
+        yield f"being measured on by {finding.holder}"
 
 
 def _cells(finding: DeviceFinding) -> tuple[str, ...]:
@@ -54,10 +64,9 @@ def _cells(finding: DeviceFinding) -> tuple[str, ...]:
     if facts is None:
         return (finding.address,)
     warm = f"{state.temperature_c:.0f} C" if state and state.temperature_c is not None else ""
-    model = f"{facts.model} (emulated)" if facts.emulated and "emulated" not in facts.model else facts.model
     return (
         finding.address,
-        model,
+        f"{facts.model} (emulated)" if facts.emulated else facts.model,
         facts.soc,
         f"{facts.cores} {facts.machine}",
         f"{facts.memory_bytes / 2**30:.1f} GiB",

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     "--link",
     type=options.Text(),
     metavar="[NAME:]RATE/RTT",
-    help="Emulate a link on the device's side: wifi:40mbit/5ms.",
+    help="Shape a slower link on the device's side: wifi:40mbit/5ms.",
 )
 @click.option(
     "--cool-down", type=options.Text(), metavar="5s|50C", help="Before each cell: wait so long, or until it is so cool."

@@ -6,6 +6,7 @@ the journal have had two forms.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from harness.results.files import Content
@@ -22,13 +23,22 @@ def several_threads(content: Content) -> Content:
     }
 
 
-def emulated_devices(content: Content) -> Content:
-    """2 -> 3: whether a device is emulated stood in its label alone."""
-    devices = [device | {"emulated": "emulated" in device["label"]} for device in content["devices"]]
-    return content | {"devices": devices}
+def facts_apart_from_names(content: Content) -> Content:
+    """2 -> 3: the label alone told an emulated device; the word stood for a shaped link as well."""
+    return content | {
+        "devices": [
+            entry | {"emulated": "emulated" in entry["label"], "link": _shaped(entry["link"])}
+            for entry in content["devices"]
+        ],
+        "cells": [cell | {"link": _shaped(cell["link"])} for cell in content["cells"]],
+    }
 
 
-MIGRATIONS: Mapping[int, Callable[[Content], Content]] = {2: several_threads, 3: emulated_devices}
+def _shaped(link: str) -> str:
+    return re.sub(r" \(emulated\)$", " (shaped)", link)
+
+
+MIGRATIONS: Mapping[int, Callable[[Content], Content]] = {2: several_threads, 3: facts_apart_from_names}
 
 if set(MIGRATIONS) != set(range(2, SCHEMA_VERSION + 1)):
     raise RuntimeError(f"no migration leads to every version up to {SCHEMA_VERSION}")

@@ -10,7 +10,8 @@ from device_runner.devices.probe import DeviceState
 from device_runner.report import RunnerReport
 
 SCHEMA_VERSION = 3
-# 3: heads and surveys are both programs, whose rounds have one form; devices say whether they are emulated.
+# 3: heads and surveys are both programs, whose rounds have one form; devices say whether they are emulated, and a
+#    shaped link is called so.
 # 2: threads became several, devices are entries, cells gained affinity, rounds the device's state, and runs a survey.
 # 1: first.
 
@@ -52,12 +53,14 @@ class DeviceEntry(BaseModel):
     Attributes:
         address: as the user gave it.
         label: what tables and charts call it; an emulated one says so.
+        emulated: its processor is not real: times mean nothing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     address: str
     label: str
+    emulated: bool
     link: str
 
 
@@ -119,6 +122,10 @@ class RunFile(BaseModel):
         if len(self.held_out) != len(self.held_out_sources):
             raise ValueError("its held-out pictures and their sources differ in number")
         return self
+
+    def is_emulated(self, cell: Cell) -> bool:
+        """Whether a cell's device is emulated, so that its times mean nothing."""
+        return any(entry.emulated for entry in self.devices if entry.label == cell.device)
 
 
 class RoundRecord(BaseModel):

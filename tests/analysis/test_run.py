@@ -64,7 +64,7 @@ def make_run(folder: Path, heads: Mapping[int, int], *, surveys: Sequence[RoundR
         held_out=("000-cat",),
         held_out_sources=("cat",),
         notices=(),
-        devices=(DeviceEntry(address="local", label="local", link="loopback"),),
+        devices=(DeviceEntry(address="local", label="local", emulated=False, link="loopback"),),
         cells=tuple(tiny_cell(i) for i in range(1, SPLITS + 1)),
     )
     store = RunStore.create(folder / "run", file)

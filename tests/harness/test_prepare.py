@@ -55,15 +55,27 @@ def test_this_machine_is_ready_over_loopback() -> None:
         assert ready.receiver_address() == f"127.0.0.1:{ready.receiver.port}"
 
 
-def test_a_shaped_link_is_called_emulated() -> None:
+def test_a_shaped_link_is_called_so() -> None:
     with prepared("local", shape=LinkShape.parse("wifi:40mbit/5ms")) as ready:
-        assert ready.entry.link == "wifi:40mbit/5ms over loopback (emulated)"
+        assert ready.entry.link == "wifi:40mbit/5ms over loopback (shaped)"
 
 
 def test_an_emulated_device_is_called_so(elsewhere: type[Elsewhere], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elsewhere, "seen", "127.0.0.1")
     with prepared("pi") as ready:
         assert (ready.entry.label, ready.entry.link) == ("pi (emulated)", "direct")
+        assert ready.entry.emulated
+
+
+def test_a_name_makes_no_device_emulated_and_spares_none_the_word(
+    elsewhere: type[Elsewhere], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "seen", "127.0.0.1")
+    with prepared("emulated-pi") as ready:
+        assert (ready.entry.label, ready.entry.emulated) == ("emulated-pi (emulated)", True)
+    monkeypatch.setattr(elsewhere, "describe", Local.describe)
+    with prepared("emulated-pi") as ready:
+        assert (ready.entry.label, ready.entry.emulated) == ("emulated-pi", False)
 
 
 @pytest.mark.parametrize("seen", [None, "192.0.2.1"], ids=["not known", "not this machine's own"])

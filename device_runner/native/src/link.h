@@ -1,4 +1,4 @@
-// A link to be imitated on top of the real one.
+// A slower link, shaped on top of the real one.
 #pragma once
 
 #include <cstdint>

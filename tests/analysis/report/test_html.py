@@ -306,6 +306,14 @@ def test_without_a_survey_nothing_is_said_of_one(page: str) -> None:
     assert "head (profiled" not in words(page)
 
 
+def test_a_host_called_emulated_changes_nothing(make_rows: MakeRows, make_table: MakeTable, tmp_path: Path) -> None:
+    def said(device: str) -> str:
+        rows = [row | {"emulated": False} for row in make_rows(splits=3, device=device)]
+        return words(rendered(tmp_path, make_table(rows))).replace(device, "DEVICE")
+
+    assert said("ssh://emulated-pi") == said("ssh://pi")
+
+
 def test_a_run_without_rows_says_so(make_table: MakeTable, tmp_path: Path) -> None:
     assert "A run without rows" in words(rendered(tmp_path, make_table([])))
 

@@ -45,6 +45,18 @@ def test_a_split_has_one_row_in_a_series_and_it_is_the_measured_one(
     assert [(row.split, row.ok) for row in series.rows] == [(0, True), (1, True), (2, True)]
 
 
+def test_names_decide_nothing(make_rows: MakeRows, make_table: MakeTable) -> None:
+    rows = [
+        row | {"emulated": False, "trained": True} for row in make_rows(device="emulated", weights="random, seed 0")
+    ]
+    (experiment,) = experiments(make_table(rows))
+    assert not experiment.emulated
+    assert not experiment.random_weights
+    (other,) = experiments(make_table([row | {"emulated": True, "trained": False} for row in make_rows()]))
+    assert other.emulated
+    assert other.random_weights
+
+
 @pytest.mark.parametrize("empty", [None, float("nan"), pd.NA, pd.NaT])
 def test_whatever_is_empty_reads_as_nothing(empty: object) -> None:
     row = Row({"column": empty})

@@ -51,7 +51,7 @@ FILE = RunFile(
     held_out=("000-cat", "001-cup"),
     held_out_sources=("cat", "cup"),
     notices=(),
-    devices=(DeviceEntry(address="local", label="local", link="loopback"),),
+    devices=(DeviceEntry(address="local", label="local", emulated=False, link="loopback"),),
     cells=(),
 )
 VERIFIED = Verification(max_abs_err=1e-6, cosine=1.0, passed=True)
