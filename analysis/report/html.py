@@ -6,16 +6,15 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import plotly.offline
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.estimate import Accuracy
 from analysis.report import estimate_chart, interactive
+from analysis.report.findings import Findings
+from analysis.report.panels import Panel, panels_of
 from analysis.report.remarks import remarks
 from analysis.report.rows import (
     EMULATED,
@@ -28,17 +27,16 @@ from analysis.report.rows import (
     Row,
     Series,
     decibel,
-    experiments,
     head_time,
     kilobytes,
     milliseconds,
     printable,
     ranges,
-    similarity,
+    shown,
 )
 from analysis.report.timer import Timer
 from analysis.report.wall import Wall, build_wall
-from harness.results.columns import SUMMARY
+from harness.results.columns import SUMMARY, Column, named
 
 MOST_NAMES = 3
 
@@ -51,20 +49,12 @@ class Fact(NamedTuple):
     beside: str
 
 
-class Cell(NamedTuple):
-    """One cell of the page's table: what is read, and what is sorted by (None last)."""
-
-    text: str
-    key: float | str | None
-
-
 class TableRow(NamedTuple):
     """One row of the page's table; the first of each split can be linked to, and links to the split's pictures."""
 
     id: str
     link: str
     row: Row
-    cells: tuple[Cell, ...]
     remarks: tuple[str, ...]
 
 
@@ -75,9 +65,9 @@ class Section(NamedTuple):
     experiment: Experiment
     notices: tuple[str, ...]
     facts: tuple[Fact, ...]
+    panels: list[Panel]
     figure: dict[str, Any] | None
-    legends: list[tuple[str, list[interactive.Swatch]]]
-    headings: tuple[tuple[str, str, str], ...]
+    columns: list[Column]
     rows: tuple[TableRow, ...]
     wall: Wall
 
@@ -92,74 +82,28 @@ class Trouble(NamedTuple):
     splits: str
 
 
-@dataclass(frozen=True)
-class _Column:
-    name: str
-    heading: str
-    text: Callable[[Row], str]
-
-
-def _shown(name: str, heading: str, text: Callable[[float | None], str]) -> _Column:
-    return _Column(name, heading, lambda row: text(row.number(name)))
-
-
-_COLUMNS = (
-    _Column("split_index", "#", lambda row: row.text("split_index")),
-    _Column("split", "split", lambda row: row.text("split") or ("the picture itself" if row.split == 0 else "")),
-    _Column("precision", "precision", lambda row: row.text("precision")),
-    _Column("attack", "attack", lambda row: row.text("attack")),
-    _Column("op", "op", lambda row: row.text("op")),
-    _Column("activation_shape", "activation", lambda row: row.text("activation_shape")),
-    _Column("head_p50_ms", "head ms", head_time),
-    _shown("head_ci95_low_ms", "from", milliseconds),
-    _shown("head_ci95_high_ms", "to", milliseconds),
-    _shown("head_p90_ms", "p90", milliseconds),
-    _shown("wire_bytes", "wire kB", kilobytes),
-    _shown("transfer_p50_ms", "transfer ms", milliseconds),
-    _shown("tail_p50_ms", "tail ms", milliseconds),
-    _Column("end_to_end_p50_ms", "end to end ms", lambda row: head_time(row, "end_to_end_p50_ms")),
-    _shown("psnr_db", "PSNR dB", decibel),
-    _shown("psnr_ci95_low_db", "from", decibel),
-    _shown("psnr_ci95_high_db", "to", decibel),
-    _shown("psnr_worst_db", "best-rebuilt dB", decibel),
-    _shown("ssim", "SSIM", similarity),
-    _shown("agreement_top1", "same class", similarity),
-    _shown("delegated_share", "delegated", similarity),
-    _Column("status", "status", lambda row: row.text("status")),
+# In the page's order; those without a value are left out.
+_COLUMNS = named(
+    SUMMARY,
+    *("split_index", "split", "precision", "attack", "op", "activation_shape"),
+    *("head_p50_ms", "head_ci95_low_ms", "head_ci95_high_ms", "head_p90_ms"),
+    *("wire_bytes", "transfer_p50_ms", "tail_p50_ms", "end_to_end_p50_ms"),
+    *("psnr_db", "psnr_ci95_low_db", "psnr_ci95_high_db", "psnr_worst_db", "ssim"),
+    *("agreement_top1", "delegated_share", "status"),
 )
-_TEXT_COLUMNS = ("split", "precision", "attack", "op", "activation_shape", "status")
 
 
-def render_html(
-    run_folder: Path,
-    summary: pd.DataFrame,
-    *,
-    leakage: pd.DataFrame,
-    estimates: pd.DataFrame,
-    environment: Mapping[str, object],
-    notices: Sequence[str] = (),
-    timers: Sequence[Timer] = (),
-) -> str:
-    """Render the page: a whole document that fetches nothing, whatever the names in it are.
-
-    Args:
-        run_folder: the run, for its pictures.
-        summary: the tidy table, one row per cell x attack.
-        leakage: PSNR per picture (columns of harness.results.columns.LEAKAGE); may be empty.
-        estimates: profiled and measured head times (columns of harness.results.columns.ESTIMATES); may be empty.
-        environment: what was asked and where, nested as it likes (run.json without its cells).
-        notices: what must be said about the whole run.
-        timers: of its devices, as far as they are known.
-    """
-    found, clocks = experiments(summary), {printable(timer.device): timer for timer in timers}
+def render_html(found: Findings) -> str:
+    """Render the page: a whole document that fetches nothing, whatever the names in it are."""
+    clocks = {printable(timer.device): timer for timer in found.timers}
     sections = [
-        _section(f"e{place}", run_folder, experiment, leakage, clocks.get(experiment.device))
-        for place, experiment in enumerate(found, 1)
+        _section(f"e{place}", found, experiment, clocks.get(experiment.device))
+        for place, experiment in enumerate(found.experiments, 1)
     ]
     figures = [{"id": section.id, **section.figure} for section in sections if section.figure]
-    accuracy = Accuracy.of(estimates)
-    if accuracy is not None:
-        figures.append({"id": "estimate", **estimate_chart.figure(estimates)})
+    estimate = estimate_chart.panel_of(found.estimates) if found.accuracy else None
+    if estimate:
+        figures.append({"id": "estimate", **estimate_chart.figure(estimate)})
     templates = Environment(
         loader=PackageLoader("analysis.report", "."),
         autoescape=True,  # names, reasons and notices come from elsewhere
@@ -169,20 +113,21 @@ def render_html(
     )
     templates.filters["sha256"] = _sha256
     return templates.get_template("report.html.j2").render(
-        headline=headline(found),
-        lead=_lead(summary, found),
-        run_id=next((row.text("run_id") for experiment in found for row in experiment.rows), run_folder.name),
-        notices=[printable(notice) for notice in notices],
+        headline=headline(found.experiments),
+        lead=_lead(found.summary, found.experiments),
+        run_id=next((row.text("run_id") for one in found.experiments for row in one.rows), found.folder.name),
+        notices=[printable(notice) for notice in found.notices],
         sections=sections,
         figures=figures,
-        accuracy=accuracy,
-        estimate_legend=estimate_chart.legend(estimates),
-        troubles=list(_troubles(found)),
-        not_measured=not_measured(summary),
-        environment=list(flattened(environment)),
+        accuracy=found.accuracy,
+        estimate=estimate,
+        troubles=list(_troubles(found.experiments)),
+        not_measured=not_measured(found.summary),
+        environment=list(flattened(found.environment)),
         threat_model=THREAT_MODEL,
-        text_columns=_TEXT_COLUMNS,
         plotly=plotly.offline.get_plotlyjs(),
+        shown=shown,
+        dashes=interactive.DASHES,
     )
 
 
@@ -219,29 +164,26 @@ def flattened(values: Mapping[str, object], prefix: str = "") -> Iterable[tuple[
             yield path, printable(str(value))
 
 
-def _section(
-    section_id: str, run_folder: Path, experiment: Experiment, leakage: pd.DataFrame, timer: Timer | None
-) -> Section:
-    wall = build_wall(run_folder, experiment, leakage)
-    columns = [column for column in _COLUMNS if any(column.text(row) for row in experiment.rows)]
-    shown = {number for number, _, _ in wall.splits}
-    figure = None
+def _section(section_id: str, found: Findings, experiment: Experiment, timer: Timer | None) -> Section:
+    wall = build_wall(found.folder, experiment, found.leakage)
+    pictured = {number for number, _, _ in wall.splits}
+    panels, figure = [], None
     if experiment.measured:
         anchors = {
-            label: f"{section_id}-s{number}" if number in shown else f"{section_id}-t{number}"
+            label: f"{section_id}-{'s' if number in pictured else 't'}{number}"
             for number, label in interactive.split_labels(experiment).items()
         }
-        figure = {**interactive.figure(experiment), "anchors": anchors}
-    meanings = {column.name: column.meaning for column in SUMMARY}
+        panels = panels_of(experiment)
+        figure = {**interactive.figure(experiment, panels), "anchors": anchors}
     return Section(
         id=section_id,
         experiment=experiment,
         notices=tuple(_section_notices(experiment)),
         facts=tuple(_facts(experiment, timer)),
+        panels=panels,
         figure=figure,
-        legends=interactive.legends(experiment),
-        headings=tuple((column.heading, column.name, meanings[column.name]) for column in columns),
-        rows=tuple(_table_rows(section_id, experiment, columns, shown)),
+        columns=[column for column in _COLUMNS if any(shown(row, column) for row in experiment.rows)],
+        rows=tuple(_table_rows(section_id, experiment, pictured)),
         wall=wall,
     )
 
@@ -255,17 +197,13 @@ def _section_notices(experiment: Experiment) -> Iterable[str]:
         yield NO_ATTACK
 
 
-def _table_rows(
-    section_id: str, experiment: Experiment, columns: Sequence[_Column], shown: set[int]
-) -> Iterable[TableRow]:
+def _table_rows(section_id: str, experiment: Experiment, pictured: set[int]) -> Iterable[TableRow]:
     linked: set[int | None] = {None}
     for row in sorted(experiment.rows, key=lambda row: -1 if row.split is None else row.split):
-        keys = [row.text(c.name) if c.name in _TEXT_COLUMNS else row.number(c.name) for c in columns]
-        cells = tuple(Cell(column.text(row), key) for column, key in zip(columns, keys, strict=True))
         own_id = "" if row.split in linked else f"{section_id}-t{row.split}"
-        link = f"{section_id}-s{row.split}" if row.split in shown else ""
+        link = f"{section_id}-s{row.split}" if row.split in pictured else ""
         linked.add(row.split)
-        yield TableRow(own_id, link, row, cells, tuple(remarks(row)))
+        yield TableRow(own_id, link, row, tuple(remarks(row)))
 
 
 def _facts(experiment: Experiment, timer: Timer | None) -> Iterable[Fact]:

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from analysis.tradeoff import LinkFit, fit_link
+from harness.results.columns import Column
 
 # Rows that agree on these are one experiment: one chart, one wall. They differ in split, precision and attack.
 EXPERIMENT = ("model", "weights", "input_size", "device", "threads", "link")
@@ -23,6 +25,7 @@ NO_ATTACK = "No attack gave a figure: nothing is known about the leakage."
 NO_REASON = "no reason was recorded"
 EMULATED = "Emulated device: its times mean nothing."
 DELEGATED_ENOUGH = 0.9
+HEAD_TIMES = ("head_p50_ms", "end_to_end_p50_ms", "modelled_end_to_end_ms")
 PROFILED = "≈"  # before a time that was estimated, wherever it is written
 
 
@@ -239,10 +242,22 @@ def similarity(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
+_FORMATS = {"ms": milliseconds, "kB": kilobytes, "dB": decibel, "": similarity}
+
+
 def head_time(row: Row, column: str = "head_p50_ms") -> str:
     """A time in ms that a head's time is part of, marked where that was profiled, or empty."""
     text = milliseconds(row.number(column))
     return f"{PROFILED}{text}" if text and row.profiled else text
+
+
+def shown(row: Row, column: Column) -> str:
+    """A value as a table shows it, or empty."""
+    if column.name in HEAD_TIMES:
+        return head_time(row, column.name)
+    if column.unit or column.type == pa.float64():
+        return _FORMATS[column.unit](row.number(column.name))
+    return row.text(column.name) or ("the picture itself" if column.name == "split" and row.split == 0 else "")
 
 
 def half_width(row: Row) -> float | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, NamedTuple
+from textwrap import wrap
+from typing import IO
 
 import pandas as pd
 from rich import box
@@ -12,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.estimate import Accuracy
+from analysis.report.findings import Findings
 from analysis.report.remarks import footnotes, remarks
 from analysis.report.rows import (
     EMULATED,
@@ -23,69 +24,42 @@ from analysis.report.rows import (
     Row,
     Series,
     decibel,
-    experiments,
     half_width,
-    head_time,
-    kilobytes,
     milliseconds,
     printable,
     ranges,
     shortened,
-    similarity,
+    shown,
 )
-from analysis.report.timer import Timer
+from harness.results.columns import SUMMARY, Column, named
 
 WIDTH = 100
 MOST_NAME = 25
+LEAST_HEADING = 6
 
 
-class _Column(NamedTuple):
-    heading: str
-    cell: Callable[[Row], str]
-    shown_if: str  # the column of the tidy table without which this one would be empty
-
-
-_COLUMNS = (
-    _Column("head ms", lambda row: _head(row), "head_p50_ms"),
-    _Column("kB", lambda row: kilobytes(row.number("wire_bytes")), "wire_bytes"),
-    _Column("transfer\nms", lambda row: milliseconds(row.number("transfer_p50_ms")), "transfer_p50_ms"),
-    _Column("end to\nend ms", lambda row: head_time(row, "end_to_end_p50_ms"), "end_to_end_p50_ms"),
-    _Column("modelled\nend ms", lambda row: head_time(row, "modelled_end_to_end_ms"), "modelled_end_to_end_ms"),
-    _Column("PSNR\ndB", lambda row: decibel(row.number("psnr_db")), "psnr_db"),
-    _Column("worst\ndB", lambda row: decibel(row.number("psnr_worst_db")), "psnr_worst_db"),
-    _Column("SSIM", lambda row: similarity(row.number("ssim")), "ssim"),
+_COLUMNS = named(
+    SUMMARY,
+    *("head_p50_ms", "wire_bytes", "transfer_p50_ms", "end_to_end_p50_ms", "modelled_end_to_end_ms"),
+    *("psnr_db", "psnr_worst_db", "ssim"),
 )
 
 
-def summary_tables(
-    summary: pd.DataFrame,
-    *,
-    notices: Sequence[str] = (),
-    accuracy: Accuracy | None = None,
-    timers: Sequence[Timer] = (),
-) -> RenderableType:
-    """One table per experiment, precision and attack, for rich; no line is wider than 100 columns.
-
-    Args:
-        summary: the tidy table, one row per cell x attack.
-        notices: what must be said about the whole run, shown first.
-        accuracy: of a survey's estimates, shown under the tables.
-        timers: of its devices, shown last.
-    """
-    parts: list[RenderableType] = [Text(f"! {printable(notice)}", style="bold red") for notice in notices]
-    for experiment in experiments(summary):
+def summary_tables(found: Findings) -> RenderableType:
+    """One table per experiment, precision and attack, for rich; no line is wider than 100 columns."""
+    parts: list[RenderableType] = [Text(f"! {printable(notice)}", style="bold red") for notice in found.notices]
+    for experiment in found.experiments:
         for series in experiment.series:
-            title = Text(f"\n{experiment.title}: {series.name}", style="bold")
             parts += [
-                title,
+                Text(f"\n{experiment.title}: {series.name}", style="bold"),
                 Text(experiment.conditions, style="dim"),
                 _table(series),
                 *_caption(experiment, series),
                 *_footnotes(series),
             ]
-    if len(parts) == len(notices):
+    if not found.experiments:
         parts.append(Text("Nothing was planned: this run has no rows."))
-    parts += [Text(f"{line}.", style="italic") for line in (accuracy, *timers) if line is not None]
+    parts += [Text(f"{line}.", style="italic") for line in (found.accuracy, *found.timers) if line is not None]
     return Group(*parts)
 
 
@@ -100,22 +74,24 @@ def to_csv(summary: pd.DataFrame, target: Path | IO[str]) -> None:
 
 
 def _table(series: Series) -> Table:
-    columns = [column for column in _COLUMNS if any(row.number(column.shown_if) is not None for row in series.rows)]
+    columns = [column for column in _COLUMNS if any(row.number(column.name) is not None for row in series.rows)]
     marks = footnotes(series.rows)
     cells = [
         ["" if row.split is None else str(row.split)]
-        + [column.cell(row) for column in columns]
+        + [_shown(row, column) for column in columns]
         + [" ".join(marks[sentence] for sentence in remarks(row))]
         for row in series.rows
     ]
-    headings = ["#", *(column.heading for column in columns), ""]
-    widths = [max(map(len, [*heading.split("\n"), *row])) for heading, *row in zip(headings, *cells, strict=True)]
+    widest = [max(map(len, values)) for values in zip(*cells, strict=True)]
+    titles = ["#", *(column.title for column in columns), ""]
+    headings = [_wrapped(title, width) for title, width in zip(titles, widest, strict=True)]
+    widths = [max(width, *map(len, lines or [""])) for width, lines in zip(widest, headings, strict=True)]
     names = [_name(row) for row in series.rows]
     left = WIDTH - sum(widths) - 2 * (len(widths) + 1)  # a gap of two after each column
     name_width = min(MOST_NAME, left, max(map(len, names)))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for place, lines in enumerate(headings):
+        table.add_column("\n".join(lines), justify="right", no_wrap=True)
         if place == 0:
             table.add_column("split", no_wrap=True)
     for row, name, (number, *values) in zip(series.rows, names, cells, strict=True):
@@ -123,15 +99,20 @@ def _table(series: Series) -> Table:
     return table
 
 
+def _wrapped(title: str, width: int) -> list[str]:
+    """A heading in lines that are no wider than what stands under it, where its words allow that."""
+    return wrap(title, max(width, LEAST_HEADING), break_long_words=False)
+
+
+def _shown(row: Row, column: Column) -> str:
+    text, spread = shown(row, column), half_width(row)
+    has_spread = column.name == "head_p50_ms" and spread is not None and row.split != 0
+    return f"{text} ±{milliseconds(spread)}" if has_spread else text
+
+
 def _name(row: Row) -> str:
     name = row.text("split") or ("the picture itself" if row.split == 0 else "")
     return name if row.ok else f"{row.text('status')}: {name}" if name else row.text("status")
-
-
-def _head(row: Row) -> str:
-    spread = half_width(row)
-    head = head_time(row)
-    return f"{head} ±{milliseconds(spread)}" if spread is not None and row.split != 0 else head
 
 
 def _caption(experiment: Experiment, series: Series) -> Iterable[Text]:

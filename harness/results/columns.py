@@ -8,14 +8,36 @@ import pyarrow as pa
 
 from harness.results.schema import SCHEMA_VERSION
 
+_UNITS = {"ms": "ms", "db": "dB", "bytes": "kB"}
+
 
 class Column(NamedTuple):
-    """One column of a table: the documentation's tables are made from these."""
+    """One column of a table: the documentation's tables are made from these.
+
+    Attributes:
+        heading: what a report writes above it, in front of its unit; None: its name.
+    """
 
     name: str
     type: pa.DataType
     meaning: str
     empty_when: str = ""
+    heading: str | None = None
+
+    @property
+    def unit(self) -> str:
+        """What a report shows it in, as the name's end says: "ms", "dB", or "kB" (1000 bytes) for bytes."""
+        return _UNITS.get(self.name.rpartition("_")[2], "")
+
+    @property
+    def title(self) -> str:
+        """What stands above it: for instance "transfer ms"."""
+        return f"{self.name if self.heading is None else self.heading} {self.unit}".strip()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds names rather than numbers."""
+        return bool(self.type == pa.string())
 
 
 SAMPLES = (
@@ -103,10 +125,10 @@ SUMMARY = (
         "over all that decides the network's numbers: its operations and every parameter, buffer and constant they use",
     ),
     Column("input_size", pa.string(), "height x width in pixels"),
-    Column("split_index", pa.int64(), "place among all split points; 0: the picture itself travels"),
+    Column("split_index", pa.int64(), "place among all split points; 0: the picture itself travels", heading="#"),
     Column("split", pa.string(), "module path that the head ends in"),
     Column("op", pa.string(), "operation that makes the activation"),
-    Column("activation_shape", pa.string(), "with its batch dimension of 1"),
+    Column("activation_shape", pa.string(), "with its batch dimension of 1", heading="activation"),
     Column("device", pa.string(), "where the head ran"),
     Column("emulated", pa.bool_(), "is its processor emulated? Its times mean nothing then"),
     Column("backend", pa.string(), "what executed it; none at split 0"),
@@ -117,7 +139,13 @@ SUMMARY = (
     Column("link", pa.string(), "what the activation travelled over; a shaped one is called so"),
     Column("head_params", pa.int64(), "parameters of the head"),
     Column("head_macs", pa.int64(), "multiply-accumulates of the head"),
-    Column("delegated_share", pa.float64(), "share of them that XNNPACK took over", "no head, or a head without any"),
+    Column(
+        "delegated_share",
+        pa.float64(),
+        "share of them that XNNPACK took over",
+        "no head, or a head without any",
+        heading="delegated",
+    ),
     Column("pte_bytes", pa.int64(), "size of the program", "split 0, or it could not be exported"),
     Column("load_ms", pa.float64(), "median time to load the program", "split 0, or not measured"),
     Column(
@@ -126,8 +154,10 @@ SUMMARY = (
         "measured, or profiled: estimated from a survey, see docs/survey.md",
         "neither measured nor profiled",
     ),
-    Column("head_p50_ms", pa.float64(), "median head time; split 0: 0", "neither measured nor profiled"),
-    Column("head_p90_ms", pa.float64(), "90th percentile of head times", "not measured"),
+    Column(
+        "head_p50_ms", pa.float64(), "median head time; split 0: 0", "neither measured nor profiled", heading="head"
+    ),
+    Column("head_p90_ms", pa.float64(), "90th percentile of head times", "not measured", heading="p90"),
     Column("head_p99_ms", pa.float64(), "99th percentile of head times", "not measured"),
     *(
         Column(
@@ -135,29 +165,41 @@ SUMMARY = (
             pa.float64(),
             "95 % interval of the median, rounds resampled; profiled: the estimate's interval",
             "measured in fewer than 2 rounds",
+            heading=heading,
         )
-        for end in ("low", "high")
+        for end, heading in (("low", "from"), ("high", "to"))
     ),
     Column("rounds", pa.int64(), "finished rounds"),
     Column("iterations", pa.int64(), "timed iterations over all rounds, warm-ups left out"),
     Column("peak_rss_bytes", pa.int64(), "largest memory of the runner's process", "not measured"),
     Column("activation_bytes", pa.int64(), "bytes of the activation as it travels"),
-    Column("wire_bytes", pa.float64(), "bytes of the frame that travelled, mean over the pictures", "not measured"),
-    Column("wire_bytes_max", pa.int64(), "bytes of the largest", "not measured"),
-    Column("transfer_p50_ms", pa.float64(), "median of sending until `received`", "not measured"),
-    Column("tail_p50_ms", pa.float64(), "median from `received` to `answer`", "not measured"),
+    Column(
+        "wire_bytes",
+        pa.float64(),
+        "bytes of the frame that travelled, mean over the pictures",
+        "not measured",
+        heading="",
+    ),
+    Column("wire_bytes_max", pa.int64(), "bytes of the largest", "not measured", heading=""),
+    Column("transfer_p50_ms", pa.float64(), "median of sending until `received`", "not measured", heading="transfer"),
+    Column("tail_p50_ms", pa.float64(), "median from `received` to `answer`", "not measured", heading="tail"),
     Column(
         "end_to_end_p50_ms",
         pa.float64(),
         "median from picture in to `answer`; profiled rows: the sum of its parts",
         "not measured",
+        heading="end to end",
     ),
     Column("modelled_link", pa.string(), "the link that the next two columns are modelled for", "none was asked for"),
     Column(
         "modelled_transfer_ms", pa.float64(), "round trip + bytes at the modelled link's rate", "none was asked for"
     ),
     Column(
-        "modelled_end_to_end_ms", pa.float64(), "end to end with that in place of the measured transfer", "likewise"
+        "modelled_end_to_end_ms",
+        pa.float64(),
+        "end to end with that in place of the measured transfer",
+        "likewise",
+        heading="modelled end",
     ),
     Column("energy_mj", pa.float64(), "energy of one head, from a loop of its own", "energy_reason says why"),
     Column("energy_reason", pa.string(), "why energy_mj is empty", "it is not, or nothing was measured"),
@@ -174,11 +216,37 @@ SUMMARY = (
     Column("train_pictures", pa.int64(), "the receiver's own pictures that it learned from", "not attacked"),
     Column("train_seconds", pa.float64(), "time that it took to learn", "not attacked"),
     Column("pictures", pa.int64(), "held-out pictures that it was judged on", "not attacked"),
-    Column("psnr_db", pa.float64(), "mean PSNR over the pictures; higher: more was recovered", "not attacked"),
-    Column("psnr_worst_db", pa.float64(), "PSNR of the best-rebuilt picture: its owner's worst case", "not attacked"),
-    Column("psnr_ci95_low_db", pa.float64(), "95 % interval of the mean, sources resampled", "fewer than 2 sources"),
-    Column("psnr_ci95_high_db", pa.float64(), "95 % interval of the mean, sources resampled", "fewer than 2 sources"),
-    Column("ssim", pa.float64(), "mean structural similarity; higher: more was recovered", "not attacked"),
+    Column(
+        "psnr_db",
+        pa.float64(),
+        "mean PSNR over the pictures; higher: more was recovered",
+        "not attacked",
+        heading="PSNR",
+    ),
+    Column(
+        "psnr_worst_db",
+        pa.float64(),
+        "PSNR of the best-rebuilt picture: its owner's worst case",
+        "not attacked",
+        heading="worst",
+    ),
+    Column(
+        "psnr_ci95_low_db",
+        pa.float64(),
+        "95 % interval of the mean, sources resampled",
+        "fewer than 2 sources",
+        heading="from",
+    ),
+    Column(
+        "psnr_ci95_high_db",
+        pa.float64(),
+        "95 % interval of the mean, sources resampled",
+        "fewer than 2 sources",
+        heading="to",
+    ),
+    Column(
+        "ssim", pa.float64(), "mean structural similarity; higher: more was recovered", "not attacked", heading="SSIM"
+    ),
     Column("floor_psnr_db", pa.float64(), "mean PSNR of the training mean picture", "not attacked"),
     Column(
         "oracle_mean_colour_psnr_db", pa.float64(), "mean PSNR of an oracle who knows the mean colour", "not attacked"
@@ -193,6 +261,7 @@ SUMMARY = (
         pa.float64(),
         "share of reconstructions in which the network sees the same class",
         "not attacked",
+        heading="same class",
     ),
     Column("status", pa.string(), "ok, failed or skipped"),
     Column("reason", pa.string(), "why it is not ok, or its head not measured", "neither"),
@@ -226,6 +295,12 @@ PROGRESS = (
     Column("seconds", pa.float64(), "since the attack began to learn at this split"),
     Column("psnr_db", pa.float64(), "mean over validation pictures of the attacker's own, of what it had by then"),
 )
+
+
+def named(columns: tuple[Column, ...], *names: str) -> tuple[Column, ...]:
+    """Choose columns, in the order of their names here."""
+    by_name = {column.name: column for column in columns}
+    return tuple(by_name[name] for name in names)
 
 
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:

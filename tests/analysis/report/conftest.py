@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import pytest
 import skimage.data
 from PIL import Image, ImageFilter
 
-from harness.results.columns import ESTIMATES, SUMMARY
+from analysis.report import Findings
+from harness.results.columns import ESTIMATES, LEAKAGE, PROGRESS, SUMMARY
 
 COLUMNS = tuple(column.name for column in SUMMARY)
 PANDAS_TYPES = {pa.string(): "string", pa.int64(): "Int64", pa.float64(): "float64", pa.bool_(): "boolean"}
@@ -206,6 +208,21 @@ def tidy(rows: Rows) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({c.name: PANDAS_TYPES[c.type] for c in SUMMARY})
 
 
+@pytest.fixture
+def found(tmp_path: Path) -> Callable[..., Findings]:
+    return partial(findings, tmp_path)
+
+
+def findings(folder: Path, summary: pd.DataFrame, **rest: Any) -> Findings:
+    """What there is to report of a table; `rest` goes beside it."""
+    none = {
+        name: pd.DataFrame({c.name: pd.Series(dtype=PANDAS_TYPES[c.type]) for c in columns})
+        for name, columns in (("leakage", LEAKAGE), ("estimates", ESTIMATES), ("progress", PROGRESS))
+    }
+    known: dict[str, Any] = none | {"environment": {}} | rest
+    return Findings(folder, summary, **known)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """What a finished run leaves on disk, as far as the report reads it."""
@@ -213,6 +230,10 @@ class RunFolder:
     path: Path
     summary: pd.DataFrame
     pictures: pd.DataFrame
+
+    def findings(self, **rest: Any) -> Findings:
+        """Give what there is to report of it."""
+        return findings(self.path, self.summary, leakage=self.pictures, **rest)
 
 
 def photographs(count: int, side: int) -> dict[str, Image.Image]:

@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.report.estimate_chart import draw, figure, legend, write_estimate_chart
+from analysis.report.estimate_chart import draw, figure, panel_of, write_estimate_chart
 
 Estimates = Callable[..., pd.DataFrame]
 
@@ -36,7 +36,7 @@ def test_where_nothing_but_anchors_was_measured_there_is_no_chart(estimates: Est
 
 def test_points_are_the_tables_numbers_and_anchors_are_hollow(estimates: Estimates) -> None:
     found = estimates(6, anchors=2)
-    heads, anchors, identity = draw(found).axes[0].get_lines()
+    identity, heads, anchors = draw(found).axes[0].get_lines()
     for line, rows in ((heads, found[2:]), (anchors, found[:2])):
         np.testing.assert_allclose(np.asarray(line.get_xdata(), dtype=float), rows["measured_ms"])
         np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), rows["profiled_ms"])
@@ -55,13 +55,13 @@ def test_each_series_has_its_own_look_and_says_how_good_its_estimates_were(estim
         "efficientnet_lite0, int8, adb:1, 1 thread: 20.0 % (median; 95th percentile 20 %; 0 % inside their intervals)",
         "efficientnet_lite0, fp32, ssh://pi, 1 thread: anchors only",
     ]
-    looks = {(line.get_color(), line.get_marker()) for line in drawn.axes[0].get_lines()[:-1]}
+    looks = {(line.get_color(), line.get_marker()) for line in drawn.axes[0].get_lines()[1:]}
     assert len(looks) == 3
 
 
 def test_more_series_than_colours_still_differ_and_nothing_overlaps(estimates: Estimates) -> None:
     drawn = draw(pd.concat([estimates(3, device=f"ssh://pi{place}") for place in range(9)]))
-    looks = {(line.get_color(), line.get_marker()) for line in drawn.axes[0].get_lines()[:-1]}
+    looks = {(line.get_color(), line.get_marker()) for line in drawn.axes[0].get_lines()[1:]}
     assert len(looks) == 9
     drawn.canvas.draw()
     (title,) = drawn.texts
@@ -75,8 +75,9 @@ def test_an_interval_that_begins_at_nothing_is_drawn_without_a_warning(estimates
     found = estimates()
     found.loc[0, "low_ms"] = 0.0
     assert write_estimate_chart(found, tmp_path)
-    assert figure(found)["layout"]["xaxis"]["range"] == figure(found)["layout"]["yaxis"]["range"]
-    assert np.isfinite(figure(found)["layout"]["yaxis"]["range"]).all()
+    layout = figure(panel_of(found))["layout"]
+    assert layout["xaxis"]["range"] == layout["yaxis"]["range"]
+    assert np.isfinite(layout["yaxis"]["range"]).all()
 
 
 def test_emulated_times_are_called_so(estimates: Estimates) -> None:
@@ -87,11 +88,11 @@ def test_emulated_times_are_called_so(estimates: Estimates) -> None:
 def test_the_page_s_figure_has_the_same_points_and_trusts_no_name(estimates: Estimates) -> None:
     found = estimates()
     found["split"] = "<b>%{x}"
-    _, points = figure(found)["data"]
+    _, points = figure(panel_of(found))["data"]
     assert points["x"] == found["measured_ms"].tolist()
     assert points["y"] == found["profiled_ms"].tolist()
     assert points["error_y"]["array"] == (found["high_ms"] - found["profiled_ms"]).tolist()
     assert [colour == "var(--surface)" for colour in points["marker"]["color"]] == found["anchor"].tolist()
     assert "<b>" not in points["hovertemplate"][0]
     assert "%{" not in points["hovertemplate"][0]
-    assert [entry.kind for entry in legend(found)] == ["point", "line", "line", "hollow point"]
+    assert [entry.kind for entry in panel_of(found).legend] == ["point", "line", "line", "hollow point"]

@@ -11,10 +11,9 @@ from typing import Any, Protocol
 import pandas as pd
 import pytest
 
-from analysis.report import write_report
+from analysis.report import Findings, write
 from analysis.report.html import flattened, headline, not_measured, render_html
 from analysis.report.rows import experiments
-from harness.results.columns import ESTIMATES, LEAKAGE, PROGRESS
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]
@@ -22,15 +21,13 @@ MakeTable = Callable[[Rows], pd.DataFrame]
 Failed = Callable[..., dict[str, Any]]
 Estimates = Callable[..., pd.DataFrame]
 Profiled = Callable[..., dict[str, Any]]
-NO_LEAKAGE = pd.DataFrame(columns=[column.name for column in LEAKAGE])
-NO_ESTIMATES = pd.DataFrame(columns=[column.name for column in ESTIMATES])
-NO_PROGRESS = pd.DataFrame(columns=[column.name for column in PROGRESS])
+Found = Callable[..., Findings]
 
 
 class RunFolder(Protocol):
     path: Path
-    summary: pd.DataFrame
-    pictures: pd.DataFrame
+
+    def findings(self, **rest: Any) -> Findings: ...
 
 
 class Browser(Protocol):
@@ -41,22 +38,10 @@ class Browser(Protocol):
 
 @pytest.fixture(scope="module")
 def page(run_folder: RunFolder) -> str:
-    report = write_report(
-        run_folder.path,
-        run_folder.summary,
-        leakage=run_folder.pictures,
-        estimates=NO_ESTIMATES,
-        progress=NO_PROGRESS,
-        environment={"environment": {"python": "3.11.2"}, "config": {"models": ["efficientnet_lite0"], "seed": 0}},
-        notices=["Only 16 pictures."],
-    )
+    environment = {"environment": {"python": "3.11.2"}, "config": {"models": ["efficientnet_lite0"], "seed": 0}}
+    report = write(run_folder.findings(environment=environment, notices=["Only 16 pictures."]))
     assert report.charts == [run_folder.path / "chart.png"]
     return report.html.read_text()
-
-
-def rendered(folder: Path, summary: pd.DataFrame, **rest: Any) -> str:
-    empty: dict[str, Any] = {"leakage": NO_LEAKAGE, "estimates": NO_ESTIMATES, "environment": {}}
-    return render_html(folder, summary, **(empty | rest))
 
 
 def without_plotly(page: str) -> str:
@@ -189,12 +174,12 @@ def hostile() -> str:
 
 
 def test_names_reasons_and_notices_are_text(
-    make_rows: MakeRows, make_table: MakeTable, failed: Failed, tmp_path: Path, browser: Browser, hostile: str
+    make_rows: MakeRows, make_table: MakeTable, failed: Failed, found: Found, browser: Browser, hostile: str
 ) -> None:
     rows = make_rows(splits=4, model=hostile, weights=hostile, device=hostile, attack=hostile, precision=hostile)
     rows[1] |= {"split": hostile, "op": hostile}
     rows[2] = failed(rows[2], hostile)
-    page = rendered(tmp_path, make_table(rows), notices=[hostile], environment={hostile: {"x": hostile}})
+    page = render_html(found(make_table(rows), notices=[hostile], environment={hostile: {"x": hostile}}))
     assert browser.console(page) == []
     said = browser.ask(
         page,
@@ -211,7 +196,7 @@ def test_names_reasons_and_notices_are_text(
 
 
 def test_every_kind_of_run_makes_a_page_without_errors(
-    make_rows: MakeRows, make_table: MakeTable, failed: Failed, profiled: Profiled, tmp_path: Path, browser: Browser
+    make_rows: MakeRows, make_table: MakeTable, failed: Failed, profiled: Profiled, found: Found, browser: Browser
 ) -> None:
     rows = [
         *(failed(row, "no compiler; install g++") for row in make_rows(splits=4, model="failures")),
@@ -227,7 +212,7 @@ def test_every_kind_of_run_makes_a_page_without_errors(
         *(profiled(row) for row in make_rows(splits=5, model="surveyed")[2:]),
         failed({**make_rows(splits=1)[0], "split_index": None, "split": None, "attack": None}, "cannot be exported"),
     ]
-    page = rendered(tmp_path, make_table(rows))
+    page = render_html(found(make_table(rows)))
     assert browser.console(page) == []
     drawn = browser.ask(
         page,
@@ -262,13 +247,13 @@ def test_profiled_heads_are_marked_and_drawn_apart_and_the_estimates_are_held_ag
     make_table: MakeTable,
     profiled: Profiled,
     estimates: Estimates,
-    tmp_path: Path,
+    found: Found,
     browser: Browser,
 ) -> None:
     rows = make_rows(splits=12)
     rows[5:9] = [profiled(row) for row in rows[5:9]]
     summary = make_table(rows)
-    page = rendered(tmp_path, summary, estimates=estimates())
+    page = render_html(found(summary, estimates=estimates()))
     assert browser.console(page) == []
     said = browser.ask(
         page,
@@ -306,16 +291,16 @@ def test_without_a_survey_nothing_is_said_of_one(page: str) -> None:
     assert "head (profiled" not in words(page)
 
 
-def test_a_host_called_emulated_changes_nothing(make_rows: MakeRows, make_table: MakeTable, tmp_path: Path) -> None:
+def test_a_host_called_emulated_changes_nothing(make_rows: MakeRows, make_table: MakeTable, found: Found) -> None:
     def said(device: str) -> str:
         rows = [row | {"emulated": False} for row in make_rows(splits=3, device=device)]
-        return words(rendered(tmp_path, make_table(rows))).replace(device, "DEVICE")
+        return words(render_html(found(make_table(rows)))).replace(device, "DEVICE")
 
     assert said("ssh://emulated-pi") == said("ssh://pi")
 
 
-def test_a_run_without_rows_says_so(make_table: MakeTable, tmp_path: Path) -> None:
-    assert "A run without rows" in words(rendered(tmp_path, make_table([])))
+def test_a_run_without_rows_says_so(make_table: MakeTable, found: Found) -> None:
+    assert "A run without rows" in words(render_html(found(make_table([]))))
 
 
 def test_the_headline_names_what_there_is(make_rows: MakeRows, make_table: MakeTable) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from analysis.estimate import Accuracy
+from analysis.report import Findings
 from analysis.report.table import WIDTH, summary_tables, to_csv
 
 Rows = list[dict[str, Any]]
@@ -19,16 +19,18 @@ MakeRows = Callable[..., Rows]
 MakeTable = Callable[[Rows], pd.DataFrame]
 Failed = Callable[..., dict[str, Any]]
 Profiled = Callable[..., dict[str, Any]]
+Estimates = Callable[..., pd.DataFrame]
+Found = Callable[..., Findings]
 
 
-def printed(summary: pd.DataFrame, *notices: str, width: int = 160, accuracy: Accuracy | None = None) -> str:
+def printed(found: Findings, *, width: int = 160) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(summary_tables(summary, notices=notices, accuracy=accuracy), width=min(width, WIDTH))
+    console.print(summary_tables(found), width=min(width, WIDTH))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
-def test_it_fits_100_columns_and_cuts_no_number(make_rows: MakeRows, make_table: MakeTable) -> None:
+def test_it_fits_100_columns_and_cuts_no_number(make_rows: MakeRows, make_table: MakeTable, found: Found) -> None:
     rows = make_rows(splits=200)
     for row in rows[1:]:
         row |= {
@@ -43,7 +45,7 @@ def test_it_fits_100_columns_and_cuts_no_number(make_rows: MakeRows, make_table:
             "unstable": True,
             "throttled": True,
         }
-    text = printed(make_table(rows), "a notice that is longer than a line " * 6)
+    text = printed(found(make_table(rows), notices=["a notice that is longer than a line " * 6]))
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
     assert "99,999 ±1,000" in text
     assert "1,234,567.9" in text
@@ -51,21 +53,21 @@ def test_it_fits_100_columns_and_cuts_no_number(make_rows: MakeRows, make_table:
     assert line.count("…") == 1, "only the split's name is shortened"
 
 
-def test_a_row_shows_what_was_measured(make_rows: MakeRows, make_table: MakeTable) -> None:
+def test_a_row_shows_what_was_measured(make_rows: MakeRows, make_table: MakeTable, found: Found) -> None:
     rows = make_rows(splits=3)
     rows[1] |= {"head_p50_ms": 1.5, "head_ci95_low_ms": 1.4, "head_ci95_high_ms": 1.7, "wire_bytes": 12_340,
                 "transfer_p50_ms": 0.25, "end_to_end_p50_ms": 9.0, "psnr_db": 21.46, "psnr_worst_db": 30.0,
                 "ssim": 0.5}  # fmt: skip
-    line = next(line for line in printed(make_table(rows)).splitlines() if line.lstrip().startswith("1 "))
+    line = next(line for line in printed(found(make_table(rows))).splitlines() if line.lstrip().startswith("1 "))
     assert line.split()[2:] == ["1.50", "±0.15", "12.3", "0.25", "9.00", "21.5", "30.0", "0.50"]
 
 
 def test_a_profiled_time_has_its_mark_its_interval_and_a_footnote_that_says_what_to_do(
-    make_rows: MakeRows, make_table: MakeTable, profiled: Profiled
+    make_rows: MakeRows, make_table: MakeTable, profiled: Profiled, found: Found
 ) -> None:
     rows = make_rows(splits=4)
     rows[2] = profiled(rows[2] | {"head_p50_ms": 0.5, "end_to_end_p50_ms": 9.0})
-    text = printed(make_table(rows))
+    text = printed(found(make_table(rows)))
     lines = {line.split()[0]: line for line in text.splitlines() if line.split()[:1] != []}
     assert lines["2"].split()[2:4] == ["≈0.50", "±0.05"]
     assert "≈9.00" in lines["2"]
@@ -74,48 +76,57 @@ def test_a_profiled_time_has_its_mark_its_interval_and_a_footnote_that_says_what
     assert "a  head time profiled, not measured yet: bench run --resume (split 2)" in text
 
 
-def test_the_estimates_accuracy_is_one_line_under_the_tables(make_rows: MakeRows, make_table: MakeTable) -> None:
-    summary = make_table(make_rows(splits=3))
-    said = " ".join(printed(summary, accuracy=Accuracy(29, 0.031, 0.09, 0.96)).split())
+def test_the_estimates_accuracy_is_one_line_under_the_tables(
+    make_rows: MakeRows, make_table: MakeTable, found: Found, estimates: Estimates
+) -> None:
+    summary, judged = make_table(make_rows(splits=3)), estimates(31, error=0.031, anchors=2)
+    judged.loc[[8, 13, 21], "error"] = 0.09
+    judged.loc[13, ["low_ms", "high_ms"]] = 0.0
+    said = " ".join(printed(found(summary, estimates=judged)).split())
     assert said.endswith(
-        "Estimate: the survey's profile gave head times to within 3.1 % (median; 95th percentile 9 %; 96 % inside their"
+        "Estimate: the survey's profile gave head times to within 3.1 % (median; 95th percentile 9 %; 97 % inside their"
         " intervals) of those measured, 29 heads."
     )
-    assert "Estimate" not in printed(summary)
+    assert "Estimate" not in printed(found(summary))
 
 
 def test_failed_and_skipped_rows_say_why_once_for_all_with_the_same_reason(
-    make_rows: MakeRows, make_table: MakeTable, failed: Failed
+    make_rows: MakeRows, make_table: MakeTable, failed: Failed, found: Found
 ) -> None:
     rows = make_rows(splits=8)
     for index in (2, 3, 4):
         rows[index] = failed(rows[index], "the disk is full; free 20 MB")
     rows[6] = failed(rows[6], "cut short", status="skipped")
-    text = printed(make_table(rows))
+    text = printed(found(make_table(rows)))
     assert text.count("failed: the disk is full; free 20 MB (split 2-4)") == 1
     assert text.count("skipped: cut short (split 6)") == 1
 
 
 def test_a_run_of_failures_only_still_shows_every_row(
-    make_rows: MakeRows, make_table: MakeTable, failed: Failed
+    make_rows: MakeRows, make_table: MakeTable, failed: Failed, found: Found
 ) -> None:
     rows = [failed(row, "no compiler; install g++") for row in make_rows(splits=5)]
-    text = printed(make_table(rows))
+    text = printed(found(make_table(rows)))
     assert sum("failed: " in line for line in text.splitlines()) == 6
     assert "PSNR" not in text
 
 
-def test_the_floor_and_the_threat_model_stand_once_under_the_table(make_rows: MakeRows, make_table: MakeTable) -> None:
-    text = " ".join(printed(make_table(make_rows())).split())
+def test_the_floor_and_the_threat_model_stand_once_under_the_table(
+    make_rows: MakeRows, make_table: MakeTable, found: Found
+) -> None:
+    text = " ".join(printed(found(make_table(make_rows()))).split())
     assert text.count("Floor (training mean picture, no activation needed): 12.6 dB.") == 1
     assert text.count("Low does not mean private.") == 1
 
 
 def test_random_weights_emulated_devices_and_missing_attacks_are_announced(
-    make_rows: MakeRows, make_table: MakeTable
+    make_rows: MakeRows, make_table: MakeTable, found: Found
 ) -> None:
     text = printed(
-        make_table(make_rows(splits=4, weights="random, seed 0", device="emulated", attack=None)), "mind the gap"
+        found(
+            make_table(make_rows(splits=4, weights="random, seed 0", device="emulated", attack=None)),
+            notices=["mind the gap"],
+        )
     )
     assert text.startswith("! mind the gap")
     assert "the leakage of random weights is not that of trained ones" in text
@@ -123,15 +134,17 @@ def test_random_weights_emulated_devices_and_missing_attacks_are_announced(
     assert "No attack gave a figure" in text
 
 
-def test_markup_in_names_is_text(make_rows: MakeRows, make_table: MakeTable) -> None:
-    text = printed(make_table(make_rows(splits=2, model="[bold]net[/]", device="[red]x")), "[link=a]b[/link]")
+def test_markup_in_names_is_text(make_rows: MakeRows, make_table: MakeTable, found: Found) -> None:
+    text = printed(
+        found(make_table(make_rows(splits=2, model="[bold]net[/]", device="[red]x")), notices=["[link=a]b[/link]"])
+    )
     assert "[bold]net[/]" in text
     assert "[red]x" in text
     assert "[link=a]b[/link]" in text
 
 
-def test_an_empty_run_says_so(make_table: MakeTable) -> None:
-    assert "this run has no rows" in printed(make_table([]))
+def test_an_empty_run_says_so(make_table: MakeTable, found: Found) -> None:
+    assert "this run has no rows" in printed(found(make_table([])))
 
 
 def test_csv_round_trips_and_empty_is_empty(
@@ -157,5 +170,5 @@ def test_csv_goes_to_an_open_file_too(make_rows: MakeRows, make_table: MakeTable
 
 
 @pytest.mark.parametrize("splits", [1, 2])
-def test_a_single_split_is_a_table_too(make_rows: MakeRows, make_table: MakeTable, splits: int) -> None:
-    assert "the picture itself" in printed(make_table(make_rows(splits=splits)))
+def test_a_single_split_is_a_table_too(make_rows: MakeRows, make_table: MakeTable, splits: int, found: Found) -> None:
+    assert "the picture itself" in printed(found(make_table(make_rows(splits=splits))))

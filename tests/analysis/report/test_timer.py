@@ -12,15 +12,16 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from analysis.report import Findings
 from analysis.report.html import render_html
 from analysis.report.table import summary_tables
 from analysis.report.timer import Timer, timers
-from harness.results.columns import ESTIMATES, LEAKAGE
 from harness.results.schema import RoundRecord
 from harness.results.store import RunStore
 
 MakeRows = Callable[..., list[dict[str, Any]]]
 MakeTable = Callable[[list[dict[str, Any]]], pd.DataFrame]
+Found = Callable[..., Findings]
 
 PI = Timer("ssh://pi", step_ns=52, added_ns=1_200, head_ns=12_000_000)
 
@@ -62,20 +63,18 @@ def test_each_is_one_line() -> None:
     )
 
 
-def test_the_terminal_has_one_line_for_each_device(make_rows: MakeRows, make_table: MakeTable) -> None:
+def test_the_terminal_has_one_line_for_each_device(make_rows: MakeRows, make_table: MakeTable, found: Found) -> None:
     console = Console(width=120, file=io.StringIO(), color_system=None)
     summary = make_table(make_rows(splits=3) + make_rows(splits=3, device="ssh://pi"))
-    console.print(summary_tables(summary, timers=[Timer("local", 20, 70, 5e6), PI]))
+    console.print(summary_tables(found(summary, timers=[Timer("local", 20, 70, 5e6), PI])))
     assert isinstance(console.file, io.StringIO)
     last = console.file.getvalue().splitlines()[-2:]
     assert [line.partition(",")[0] for line in last] == ["local: clock step 20 ns", "ssh://pi: clock step 52 ns"]
 
 
-def test_the_page_states_each_beside_its_own_device(make_rows: MakeRows, make_table: MakeTable, tmp_path: Path) -> None:
+def test_the_page_states_each_beside_its_own_device(make_rows: MakeRows, make_table: MakeTable, found: Found) -> None:
     summary = make_table(make_rows(splits=3) + make_rows(splits=3, device="ssh://pi"))
-    leakage = pd.DataFrame(columns=[column.name for column in LEAKAGE])
-    estimates = pd.DataFrame(columns=[column.name for column in ESTIMATES])
-    page = render_html(tmp_path, summary, leakage=leakage, estimates=estimates, environment={}, timers=[PI])
+    page = render_html(found(summary, timers=[PI]))
     before, _, section = page.partition('<section id="e2"')
     assert "steps of 52 ns" in section
     assert "the harness adds at most 1,200 ns to a sample (0.010% of the median head)" in section
