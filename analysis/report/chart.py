@@ -20,9 +20,7 @@ from matplotlib.typing import LineStyleType
 
 from analysis.report.panels import THIN, Band, Bars, Level, Line, Look, Panel, Scale, Swatch, Values, panels_of
 from analysis.report.rows import (
-    EMULATED,
     NO_ATTACK,
-    RANDOM_WEIGHTS,
     THREAT_MODEL,
     Experiment,
     shortened,
@@ -53,18 +51,9 @@ _HOLLOW: dict[str, Any] = {"facecolor": "white", "edgecolor": COLOURS["head"], "
 
 
 def write_charts(found: Sequence[Experiment], folder: Path) -> list[Path]:
-    """Draw one PNG per experiment in which anything was measured.
+    """Draw one PNG, 1200 pixels wide, per experiment in which anything was measured; returns the files.
 
-    Args:
-        found: the experiments of a run.
-        folder: an existing folder. One chart is called chart.png there, several chart-<n>-<model>-<device>.png; files
-            of these names are replaced.
-
-    Returns:
-        The files written, 1200 pixels wide each, in the same order.
-
-    Raises:
-        ResultsError: no space, or not allowed.
+    One is called chart.png, several chart-<n>-<model>-<device>.png; files of these names are replaced.
     """
     measured = [experiment for experiment in found if experiment.measured]
     written = []
@@ -114,12 +103,11 @@ def _title(figure: Figure, experiment: Experiment) -> float:
     """Write title and subtitle, and return the share of the figure's height that they take."""
     height = figure.get_figheight()
     threat = NO_ATTACK if experiment.once("psnr_db") is None else THREAT_MODEL
-    alarms = [RANDOM_WEIGHTS] * experiment.random_weights + [EMULATED] * experiment.emulated
     lines = [
         (shortened(experiment.title, 88), 16, "bold", INK),
         (shortened(experiment.conditions, 120), 12, "normal", INK),
     ]
-    lines += [(threat, 12, "normal", INK), *((alarm, 12, "bold", ALARM) for alarm in alarms)]
+    lines += [(threat, 12, "normal", INK), *((warning, 12, "bold", ALARM) for warning in experiment.warnings)]
     top = 0.16
     for text, size, weight, colour in lines:
         said = drawable(text)

@@ -23,16 +23,10 @@ _MARGIN = 1.15
 
 
 def write_estimate_chart(estimates: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw estimate.png into an existing folder, 1200 pixels wide, over that of an earlier report.
+    """Draw estimate.png, 1200 pixels wide, over that of an earlier report; none where nothing but anchors was measured.
 
     Args:
-        estimates: one row per head that was surveyed and measured (columns: harness.results.columns.ESTIMATES).
-
-    Returns:
-        The file written; none where nothing but anchors was.
-
-    Raises:
-        ResultsError: no space, or not allowed.
+        estimates: columns harness.results.columns.ESTIMATES.
     """
     if Accuracy.of(estimates) is None:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -17,22 +17,18 @@ from analysis.report.findings import Findings
 from analysis.report.panels import Panel, panels_of
 from analysis.report.remarks import remarks
 from analysis.report.rows import (
-    EMULATED,
     NO_ATTACK,
     NO_REASON,
     PROFILED,
-    RANDOM_WEIGHTS,
     THREAT_MODEL,
     Experiment,
     Row,
     Series,
-    decibel,
     head_time,
-    kilobytes,
-    milliseconds,
     printable,
     ranges,
     shown,
+    written,
 )
 from analysis.report.timer import Timer
 from analysis.report.wall import Wall, build_wall
@@ -63,7 +59,7 @@ class Section(NamedTuple):
 
     id: str
     experiment: Experiment
-    notices: tuple[str, ...]
+    notices: list[str]
     facts: tuple[Fact, ...]
     panels: list[Panel]
     figure: dict[str, Any] | None
@@ -178,7 +174,7 @@ def _section(section_id: str, found: Findings, experiment: Experiment, timer: Ti
     return Section(
         id=section_id,
         experiment=experiment,
-        notices=tuple(_section_notices(experiment)),
+        notices=experiment.warnings + [NO_ATTACK] * (bool(experiment.measured) and experiment.once("psnr_db") is None),
         facts=tuple(_facts(experiment, timer)),
         panels=panels,
         figure=figure,
@@ -186,15 +182,6 @@ def _section(section_id: str, found: Findings, experiment: Experiment, timer: Ti
         rows=tuple(_table_rows(section_id, experiment, pictured)),
         wall=wall,
     )
-
-
-def _section_notices(experiment: Experiment) -> Iterable[str]:
-    if experiment.random_weights:
-        yield RANDOM_WEIGHTS
-    if experiment.emulated:
-        yield EMULATED
-    if experiment.measured and experiment.once("psnr_db") is None:
-        yield NO_ATTACK
 
 
 def _table_rows(section_id: str, experiment: Experiment, pictured: set[int]) -> Iterable[TableRow]:
@@ -211,7 +198,8 @@ def _facts(experiment: Experiment, timer: Timer | None) -> Iterable[Fact]:
     cuts = [row for row in experiment.rows if row.split != 0]
     reference = next((row for row in experiment.rows if row.split == 0), Row({}))
     emulated = ", emulated" if experiment.emulated else ""
-    if heads := sorted(_with(cuts, "head_p50_ms"), key=lambda row: row.number("head_p50_ms") or 0.0):
+    if heads := [row for row in cuts if row.number("head_p50_ms") is not None]:
+        heads.sort(key=lambda row: row.number("head_p50_ms") or 0.0)
         low, high = head_time(heads[0]), head_time(heads[-1])
         estimated = sum(row.profiled for row in heads)
         beside = f"; {estimated} of {len(heads)} profiled ({PROFILED})" if estimated else ""
@@ -221,40 +209,38 @@ def _facts(experiment: Experiment, timer: Timer | None) -> Iterable[Fact]:
         yield Fact("Clock", f"steps of {timer.step_ns:,.0f} ns", f"the harness adds {timer.added}{emulated}")
     if sizes := _known(cuts, "wire_bytes"):
         less = sum(size < experiment.picture_bytes for size in sizes) if experiment.picture_bytes else None
-        beside = f"the picture itself: {kilobytes(experiment.picture_bytes)} kB; {less} of {len(sizes)} rows send less"
-        yield Fact("On the wire", f"{_span(sizes, kilobytes)} kB", beside if less is not None else "")
+        beside = (
+            f"the picture itself: {written(experiment.picture_bytes, 'kB')} kB; {less} of {len(sizes)} rows send less"
+        )
+        yield Fact("On the wire", f"{_span(sizes, 'kB')} kB", beside if less is not None else "")
     if (fit := experiment.link_fit) is not None:
         off = f"{fit.median_error:.0%} off in the median, {fit.worst_error:.0%} at worst"
         rate = f"{fit.link.rate_bytes_per_s * 8 / 1e6:,.0f} Mbit/s"
         yield Fact(
-            "Link, as a model", f"{milliseconds(1000 * fit.link.rtt_s)} ms + bytes at {rate}", f"{off}{emulated}"
+            "Link, as a model", f"{written(1000 * fit.link.rtt_s, 'ms')} ms + bytes at {rate}", f"{off}{emulated}"
         )
     fastest = min(cuts, key=lambda row: row.number("end_to_end_p50_ms") or float("inf"), default=Row({}))
     if fastest.number("end_to_end_p50_ms") is not None:
         sent = reference.number("end_to_end_p50_ms")
         beside = f"at split {fastest.split}, {fastest.text('precision')}" + (
-            f"; sending the picture: {milliseconds(sent)} ms" if sent is not None else ""
+            f"; sending the picture: {written(sent, 'ms')} ms" if sent is not None else ""
         )
         yield Fact("Fastest end to end", f"{head_time(fastest, 'end_to_end_p50_ms')} ms", beside + emulated)
     if recovered := _known(cuts, "psnr_db"):
         worst, floor = max(_known(cuts, "psnr_worst_db"), default=None), experiment.once("floor_psnr_db")
         beside = "; ".join(
-            [f"best-rebuilt picture: {decibel(worst)} dB"] * (worst is not None)
-            + [f"floor: {decibel(floor)} dB"] * (floor is not None)
+            [f"best-rebuilt picture: {written(worst, 'dB')} dB"] * (worst is not None)
+            + [f"floor: {written(floor, 'dB')} dB"] * (floor is not None)
         )
-        yield Fact("Recovered", f"{_span(recovered, decibel)} dB", beside)
-
-
-def _with(rows: Iterable[Row], column: str) -> list[Row]:
-    return [row for row in rows if row.number(column) is not None]
+        yield Fact("Recovered", f"{_span(recovered, 'dB')} dB", beside)
 
 
 def _known(rows: Iterable[Row], column: str) -> list[float]:
     return [value for row in rows if (value := row.number(column)) is not None]
 
 
-def _span(values: Sequence[float], text: Callable[[float | None], str]) -> str:
-    low, high = text(min(values)), text(max(values))
+def _span(values: Sequence[float], unit: str) -> str:
+    low, high = written(min(values), unit), written(max(values), unit)
     return low if low == high else f"{low} to {high}"
 
 

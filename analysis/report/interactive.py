@@ -19,13 +19,10 @@ from analysis.report.rows import (
     Experiment,
     Row,
     Series,
-    decibel,
     half_width,
     head_time,
-    kilobytes,
-    milliseconds,
     shortened,
-    similarity,
+    written,
 )
 
 NAME_WIDTH = 22
@@ -33,6 +30,7 @@ HOVER_WIDTH = 90
 MOST_MARKERS = 40
 MARKERS = {"circle": "circle", "square": "square", "triangle": "triangle-up", "diamond": "diamond"}
 DASHES = {"solid": "solid", "dashed": "5px,3px", "dotted": "1px,2px", "dash-dotted": "5px,2px,1px,2px"}
+_PSNR_PARTS = ("ci95_low_", "ci95_high_", "worst_")
 _BELOW, _BETWEEN, _ABOVE = 184, 0.055, 0.03  # pixels; shares of the height
 
 Trace = dict[str, Any]
@@ -240,19 +238,18 @@ def _in_words(row: Row, series: Series) -> Iterator[str]:
         yield made
     spread = half_width(row)
     times = {
-        "head": head_time(row) + (f" ±{milliseconds(spread)}" if spread else ""),
-        "transfer": milliseconds(row.number("transfer_p50_ms")),
-        "tail": milliseconds(row.number("tail_p50_ms")),
+        "head": head_time(row) + (f" ±{written(spread, 'ms')}" if spread else ""),
+        "transfer": written(row.number("transfer_p50_ms"), "ms"),
+        "tail": written(row.number("tail_p50_ms"), "ms"),
         "end to end": head_time(row, "end_to_end_p50_ms"),
     }
     measured = [f"{name} {value}" for name, value in times.items() if value]
     if measured:
-        yield f"{series.precision}: {', '.join(measured)} ms; {kilobytes(row.number('wire_bytes'))} kB"
-    if row.number("psnr_db") is not None:
-        low, high = decibel(row.number("psnr_ci95_low_db")), decibel(row.number("psnr_ci95_high_db"))
+        yield f"{series.precision}: {', '.join(measured)} ms; {written(row.number('wire_bytes'), 'kB')} kB"
+    mean, low, high, worst = (written(row.number(f"psnr_{name}db"), "dB") for name in ("", *_PSNR_PARTS))
+    if mean:
         interval = f" ({low} to {high})" if low and high else ""
-        worst = decibel(row.number("psnr_worst_db"))
-        ssim = similarity(row.number("ssim"))
-        yield f"{series.name}: PSNR {decibel(row.number('psnr_db'))} dB{interval}, best-rebuilt {worst}; SSIM {ssim}"
+        ssim = written(row.number("ssim"))
+        yield f"{series.name}: PSNR {mean} dB{interval}, best-rebuilt {worst}; SSIM {ssim}"
     for sentence in remarks(row):
         yield f"{series.name}: {sentence}"

@@ -200,7 +200,8 @@ def _wire(experiment: Experiment, looks: _Looks) -> Panel:
     marks: list[Line | Level] = []
     legend = []
     for series in looks.first_of_precision:
-        marks.append(Line(_scaled(_values(experiment, series, "wire_bytes")), looks[series]))
+        sizes = _values(experiment, series, "wire_bytes")
+        marks.append(Line([None if size is None else size / 1000 for size in sizes], looks[series]))
         if series.precision:
             legend.append(Swatch(series.precision, "line", replace(looks[series], dash="solid")))
     if picture := experiment.picture_bytes:
@@ -254,10 +255,6 @@ def _values(experiment: Experiment, series: Series, column: str, *, cuts_only: b
         None if row is None or (cuts_only and row.split == 0) else row.number(column)
         for row in _rows(experiment, series)
     ]
-
-
-def _scaled(values: Iterable[float | None]) -> list[float | None]:
-    return [None if value is None else value / 1000 for value in values]
 
 
 def _known(marks: Iterable[Line | Band | Level]) -> list[float]:

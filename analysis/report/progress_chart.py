@@ -21,16 +21,10 @@ _PANEL = ["model", "precision", "attack"]
 
 
 def write_progress_chart(progress: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw progress.png into an existing folder, 1200 pixels wide, over that of an earlier report.
+    """Draw progress.png, 1200 pixels wide, over that of an earlier report; none where no attack has a course.
 
     Args:
-        progress: of the attacks (columns: harness.results.columns.PROGRESS).
-
-    Returns:
-        The file written; none where no attack has a course.
-
-    Raises:
-        ResultsError: no space, or not allowed.
+        progress: columns harness.results.columns.PROGRESS.
     """
     if progress.empty:
         return []

@@ -154,6 +154,11 @@ class Experiment:
         return any(row.flag("trained") is False for row in self.rows)
 
     @property
+    def warnings(self) -> list[str]:
+        """What must be said wherever its figures are shown."""
+        return [RANDOM_WEIGHTS] * self.random_weights + [EMULATED] * self.emulated
+
+    @property
     def picture_bytes(self) -> float | None:
         """What travels at split 0, the picture itself, in bytes."""
         return next((row.number("wire_bytes") for row in self.measured if row.split == 0), None)
@@ -220,43 +225,29 @@ def shortened(text: str, width: int) -> str:
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-def milliseconds(value: float | None) -> str:
-    """Two decimals, so that a column lines up (none from one second on), or empty."""
+def written(value: float | None, unit: str = "") -> str:
+    """A number as it stands in a column of that unit, bytes as kB (1000 bytes); empty where there is none."""
     if value is None:
         return ""
-    return f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def kilobytes(value: float | None) -> str:
-    """Bytes as kB (1000 bytes) with one decimal, or empty."""
-    return "" if value is None else f"{value / 1000:,.1f}"
-
-
-def decibel(value: float | None) -> str:
-    """One decimal, or empty."""
-    return "" if value is None else f"{value:.1f}"
-
-
-def similarity(value: float | None) -> str:
-    """SSIM with two decimals, or empty."""
-    return "" if value is None else f"{value:.2f}"
-
-
-_FORMATS = {"ms": milliseconds, "kB": kilobytes, "dB": decibel, "": similarity}
+    if unit == "kB":
+        return f"{value / 1000:,.1f}"
+    if unit == "ms" and abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if unit == "dB" else f"{value:.2f}"
 
 
 def head_time(row: Row, column: str = "head_p50_ms") -> str:
     """A time in ms that a head's time is part of, marked where that was profiled, or empty."""
-    text = milliseconds(row.number(column))
+    text = written(row.number(column), "ms")
     return f"{PROFILED}{text}" if text and row.profiled else text
 
 
 def shown(row: Row, column: Column) -> str:
-    """A value as a table shows it, or empty."""
+    """A value as a table shows it, without its unit; empty where there is none."""
     if column.name in HEAD_TIMES:
         return head_time(row, column.name)
     if column.unit or column.type == pa.float64():
-        return _FORMATS[column.unit](row.number(column.name))
+        return written(row.number(column.name), column.unit)
     return row.text(column.name) or ("the picture itself" if column.name == "split" and row.split == 0 else "")
 
 

@@ -16,20 +16,17 @@ from rich.text import Text
 from analysis.report.findings import Findings
 from analysis.report.remarks import footnotes, remarks
 from analysis.report.rows import (
-    EMULATED,
     NO_ATTACK,
-    RANDOM_WEIGHTS,
     THREAT_MODEL,
     Experiment,
     Row,
     Series,
-    decibel,
     half_width,
-    milliseconds,
     printable,
     ranges,
     shortened,
     shown,
+    written,
 )
 from harness.results.columns import SUMMARY, Column, named
 
@@ -107,7 +104,7 @@ def _wrapped(title: str, width: int) -> list[str]:
 def _shown(row: Row, column: Column) -> str:
     text, spread = shown(row, column), half_width(row)
     has_spread = column.name == "head_p50_ms" and spread is not None and row.split != 0
-    return f"{text} ±{milliseconds(spread)}" if has_spread else text
+    return f"{text} ±{written(spread, 'ms')}" if has_spread else text
 
 
 def _name(row: Row) -> str:
@@ -116,10 +113,7 @@ def _name(row: Row) -> str:
 
 
 def _caption(experiment: Experiment, series: Series) -> Iterable[Text]:
-    if experiment.random_weights:
-        yield Text(RANDOM_WEIGHTS, style="bold red")
-    if experiment.emulated:
-        yield Text(EMULATED, style="bold red")
+    yield from (Text(warning, style="bold red") for warning in experiment.warnings)
     modelled = next((text for row in series.rows if (text := row.text("modelled_link"))), "")
     if modelled:
         yield Text(
@@ -130,7 +124,9 @@ def _caption(experiment: Experiment, series: Series) -> Iterable[Text]:
     floor = next((value for row in series.rows if (value := row.number("floor_psnr_db")) is not None), None)
     if any(row.number("psnr_db") is not None for row in series.rows):
         known = (
-            f"Floor (training mean picture, no activation needed): {decibel(floor)} dB. " if floor is not None else ""
+            f"Floor (training mean picture, no activation needed): {written(floor, 'dB')} dB. "
+            if floor is not None
+            else ""
         )
         yield Text(f"{known}worst: the best-rebuilt picture. {THREAT_MODEL}", style="italic")
     elif any(row.timed for row in series.rows):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from analysis.report.rows import Experiment, Row, Series, decibel, similarity
+from analysis.report.rows import Experiment, Row, Series, written
 from device_runner.files import safe_name
 
 PICTURES = 6
@@ -113,7 +113,7 @@ def choose_pictures(leakage: pd.DataFrame, names: Sequence[str], count: int) -> 
 
 
 def _summary(row: Row) -> str:
-    values = (f"PSNR {decibel(row.number('psnr_db'))} dB", f"SSIM {similarity(row.number('ssim'))}")
+    values = (f"PSNR {written(row.number('psnr_db'), 'dB')} dB", f"SSIM {written(row.number('ssim'))}")
     return ", ".join(values) if row.number("psnr_db") is not None else ""
 
 
@@ -125,7 +125,7 @@ def _rebuilt(
         return ()
     tiles = []
     for name in names:
-        value = decibel(psnr.get((row.text("cell"), attack, name)))
+        value = written(psnr.get((row.text("cell"), attack, name)), "dB")
         caption = f"{value} dB" if value else ""
         alt = f"{name} rebuilt from split {row.split} ({row.text('split')}), {series.name}: {caption or 'PSNR unknown'}"
         tiles.append(_tile(folder / row.text("cell") / safe_name(attack) / f"{name}.png", alt, caption))
