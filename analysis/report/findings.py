@@ -48,7 +48,7 @@ class Findings:
             run.progress(),
             run.file.model_dump(exclude={"cells"}),
             run.file.notices,
-            timers(run.file, run.store.rounds().values()),
+            timers(run.file, run.store.journal.rounds().values()),
         )
 
     @cached_property

@@ -180,7 +180,7 @@ SUMMARY = (
         "not measured",
         heading="",
     ),
-    Column("wire_bytes_max", pa.int64(), "bytes of the largest", "not measured", heading=""),
+    Column("wire_bytes_max", pa.int64(), "bytes of the largest", "not measured", heading="largest"),
     Column("transfer_p50_ms", pa.float64(), "median of sending until `received`", "not measured", heading="transfer"),
     Column("tail_p50_ms", pa.float64(), "median from `received` to `answer`", "not measured", heading="tail"),
     Column(
