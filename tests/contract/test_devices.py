@@ -65,11 +65,13 @@ class DeviceContract:
         with pytest.raises(DeviceError) as caught:
             device.call(["sleep", "30"], timeout_s=0.3)
         assert caught.value.remedy
+        assert caught.value.message.startswith(f"{device.name}: ")
 
     def test_a_missing_command_is_a_device_error_with_a_remedy(self, device: Device) -> None:
         with pytest.raises(DeviceError) as caught:
             device.call(["/no/such/program"], timeout_s=20)
         assert caught.value.remedy
+        assert caught.value.message.startswith(f"{device.name}: ")
 
     def test_what_is_pushed_arrives_equal(self, device: Device, tmp_path: Path) -> None:
         content = os.urandom(100_000)

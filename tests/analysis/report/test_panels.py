@@ -1,0 +1,76 @@
+"""The PNG and the page draw the same panels, and these hold all that they show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.container import BarContainer
+
+from analysis.report import interactive
+from analysis.report.chart import COLOURS, DASHES, HATCHES, MARKERS, draw
+from analysis.report.panels import Bars, Line, panels_of
+from analysis.report.rows import Experiment, experiments
+
+Rows = list[dict[str, Any]]
+MakeRows = Callable[..., Rows]
+MakeTable = Callable[[Rows], pd.DataFrame]
+Profiled = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def experiment(make_rows: MakeRows, make_table: MakeTable, profiled: Profiled) -> Experiment:
+    rows = make_rows(splits=6) + make_rows(splits=6, precision="int8", attack="decoder")
+    rows[3] = profiled(rows[3])
+    (found,) = experiments(make_table(rows))
+    return found
+
+
+def test_both_painters_draw_the_same_numbers(experiment: Experiment) -> None:
+    panels = panels_of(experiment)
+    page = interactive.figure(experiment, panels)["data"]
+    for place, (panel, axes) in enumerate(zip(panels, draw(experiment).axes, strict=True), 1):
+        drawn = [np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()]
+        heights = [np.asarray(bars.datavalues) for bars in axes.containers if isinstance(bars, BarContainer)]
+        traces = [trace for trace in page if trace["yaxis"] == f"y{place}"]
+        for mark in panel.marks:
+            if isinstance(mark, Line):
+                values = np.array(mark.y, dtype=float)
+                assert any(np.array_equal(values, line, equal_nan=True) for line in drawn)
+                assert list(mark.y) in [trace["y"] for trace in traces]
+            if isinstance(mark, Bars):
+                values = np.array(mark.values, dtype=float)
+                assert any(np.allclose(values, bars) for bars in heights)
+                shown = [trace["y"] for trace in traces if trace["type"] == "bar"]
+                assert set(mark.values) <= {value for values in shown for value in values}
+
+
+def test_the_psnr_axis_holds_intervals_and_levels(make_rows: MakeRows, make_table: MakeTable) -> None:
+    rows = [row | {"oracle_mean_colour_psnr_db": 55.0, "psnr_ci95_high_db": 52.0} for row in make_rows(splits=6)]
+    (found,) = experiments(make_table(rows))
+    scale = panels_of(found)[2].scale
+    assert scale.low is not None
+    assert scale.high is not None
+    assert scale.low < 8.5 < 55.0 < scale.high
+
+
+def test_a_legend_names_nothing_that_is_not_drawn(make_rows: MakeRows, make_table: MakeTable) -> None:
+    (unattacked,) = experiments(make_table(make_rows(splits=4, attack=None)))
+    assert [panel.heading.split(",")[0] for panel in panels_of(unattacked)] == ["Latency", "On the wire"]
+    rows = [row | {"psnr_ci95_low_db": None, "psnr_worst_db": None} for row in make_rows(splits=4)]
+    (once,) = experiments(make_table(rows))
+    labels = [swatch.label for swatch in panels_of(once)[2].legend]
+    assert labels == ["fp32, linear", "floor: mean picture, 12.6 dB", "oracle: mean colour, 14.1 dB"]
+
+
+def test_every_painter_has_every_look(experiment: Experiment) -> None:
+    looks = [mark.look for panel in panels_of(experiment) for mark in panel.marks]
+    looks += [swatch.look for panel in panels_of(experiment) for swatch in panel.legend]
+    assert {look.colour for look in looks} <= set(COLOURS)
+    assert {look.marker for look in looks} <= {None, *interactive.MARKERS}
+    assert set(interactive.MARKERS) == set(MARKERS) - {None}
+    assert set(interactive.DASHES) == set(DASHES)
+    assert {look.pattern for look in looks} <= set(HATCHES)
