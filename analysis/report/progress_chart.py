@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.report import chart
 
-TITLE = "The attacks' progress: a line a split; where it still climbs, more time would recover more"
+TITLE = "The attacks' progress, one line per split: where it still climbs, more time would recover more"
 SECONDS, REACHED = "seconds at the split", "PSNR, dB: validation pictures"
 PANEL_INCHES = 4.0
 _PANEL = ["model", "precision", "attack"]
