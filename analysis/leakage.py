@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 
-from analysis.attacks import Attack, Head, Pairs
+from analysis.attacks import Attack, HeadFunction, Pairs
 from analysis.attacks.matching import feature_residual
 from analysis.attacks.trial import Trial
 from analysis.errors import AttackError
@@ -202,7 +202,7 @@ class _Bench:
                 yield self.without_figures(name, target, "failed", str(exc))
 
     def _keep(
-        self, learned: LeakageRecord, target: Target, rebuild: Callable[[Tensor], Tensor], matched: Head | None
+        self, learned: LeakageRecord, target: Target, rebuild: Callable[[Tensor], Tensor], matched: HeadFunction | None
     ) -> LeakageRecord:
         """Judge an attack on what one device shipped.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from analysis.errors import AttackError
 
 # The head as PyTorch runs it, in float32: pictures (N x 3 x H x W on [0, 1]) -> activations (N x ...), with gradients.
-Head = Callable[[Tensor], Tensor]
+HeadFunction = Callable[[Tensor], Tensor]
 # An attack that gains less than this in the last quarter of its time has converged.
 CONVERGED_DB = 0.1
 
@@ -143,7 +143,7 @@ class Attack(ABC):
         """
         return None
 
-    def fit(self, own: Pairs, *, head: Head, budget_s: float | None = None) -> None:
+    def fit(self, own: Pairs, *, head: HeadFunction, budget_s: float | None = None) -> None:
         """Learns from the receiver's own pictures.
 
         Args:
@@ -223,7 +223,7 @@ class Attack(ABC):
             raise AttackError(f"attack {self.name} gave a tensor that requires gradients", remedy="detach() it")
 
     @abstractmethod
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         """Learn from `own`, which is checked. Split it by `own.sources` to validate; change none of its tensors."""
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from analysis.attacks.base import Attack, Head, Pairs
+from analysis.attacks.base import Attack, HeadFunction, Pairs
 from analysis.attacks.spectral import BLENDED_ON, Refine, Spectral
 from analysis.attacks.validation import kept_back, spread
 from analysis.metrics import psnr_db
@@ -23,7 +23,7 @@ class Best(Attack):
     knows, cost = "the head's weights, pictures with their activations", "that of spectral and refine"
     fewest_sources = 3
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         spectral, self._refine = Spectral(), Refine()
         refine = self._refine
         refine.neighbour = self.neighbour._refine if isinstance(self.neighbour, Best) else None

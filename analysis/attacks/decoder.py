@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that everybody knows it by
 
-from analysis.attacks.base import Attack, Head, Pairs, Progress
+from analysis.attacks.base import Attack, HeadFunction, Pairs, Progress
 from analysis.attacks.linear import Linear
 from analysis.attacks.maps import resize
 from analysis.attacks.queries import Queries
@@ -46,7 +46,7 @@ class Decoder(Attack):
     fewest_sources = 3
     _network: _Corrector
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         warm = self.neighbour if isinstance(self.neighbour, Decoder) else None
         own_choice = WARM_BUDGET_S if warm else DEFAULT_BUDGET_S
         deadline = time.monotonic() + (own_choice if budget_s is None else budget_s)

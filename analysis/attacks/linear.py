@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that everybody knows it by
 
-from analysis.attacks.base import Attack, Head, Pairs
+from analysis.attacks.base import Attack, HeadFunction, Pairs
 from analysis.attacks.maps import blocks_of, layout_of
 
 # Rows of the regression; more cost time and gain nothing that could be measured.
@@ -48,7 +48,7 @@ class Linear(Attack):
     name, access = "linear", "black-box"
     knows, cost = "pictures with their activations", "seconds"
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:  # noqa: ARG002 - seconds in any case
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:  # noqa: ARG002 - seconds in any case
         generator = torch.Generator().manual_seed(0)
         self.layout = layout_of(own.activation_shape, own.input_size)
         is_vector = self.layout.height * self.layout.width == 1

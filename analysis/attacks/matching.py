@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analysis.attacks.base import Head
+from analysis.attacks.base import HeadFunction
 from analysis.attacks.fourier import Filter
 from analysis.attacks.lbfgs import Lbfgs
 
@@ -34,7 +34,7 @@ class Search:
         deadline: a monotonic time in seconds after which no further evaluation begins.
     """
 
-    head: Head
+    head: HeadFunction
     filter: Filter
     evaluations: int
     deadline: float
@@ -104,7 +104,7 @@ def distance(found: Tensor, received: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def feature_residual(head: Head, pictures: Tensor, received: Tensor) -> Tensor:
+def feature_residual(head: HeadFunction, pictures: Tensor, received: Tensor) -> Tensor:
     """How far the activations of N pictures are from the received ones, relative to their norms: N values."""
     return distance(head(pictures), received).sqrt()
 

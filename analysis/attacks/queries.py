@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from analysis.attacks.base import Head
+from analysis.attacks.base import HeadFunction
 from analysis.attacks.maps import resize
 
 # Crops keep at least this share of a picture's sides.
@@ -25,7 +25,7 @@ class Queries:
         pictures: N x 3 x H x W on [0, 1].
     """
 
-    def __init__(self, head: Head, pictures: Tensor) -> None:
+    def __init__(self, head: HeadFunction, pictures: Tensor) -> None:
         self._head, self._pictures = head, pictures
 
     @torch.no_grad()

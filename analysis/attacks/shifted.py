@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from analysis.attacks.base import Head, Pairs
+from analysis.attacks.base import HeadFunction, Pairs
 from analysis.attacks.decoder import Decoder
 
 # So many "photographs", each of which is seen as often as the receiver has pictures for it.
@@ -27,7 +27,7 @@ class ShiftedDecoder(Decoder):
     knows = "answers to queries; no photographs"
     fewest_sources = 2
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         leaves = dead_leaves(len(own), own.input_size)
         activations = torch.cat([head(part) for part in torch.split(leaves, 16)])
         sources = tuple(f"leaves-{index % SOURCES}" for index in range(len(own)))

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from analysis.attacks.base import Attack, Head, Pairs, Progress
+from analysis.attacks.base import Attack, HeadFunction, Pairs, Progress
 from analysis.attacks.blend import Blend
 from analysis.attacks.decoder import Decoder
 from analysis.attacks.fourier import Filter
@@ -55,7 +55,7 @@ class Spectral(Attack):
     begins_at: ClassVar[type[Linear] | type[Decoder]] = Linear
     share_of_start: ClassVar[float] = 0.0
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         began = time.monotonic()
         deadline = math.inf if budget_s is None else began + budget_s
         self.start = self.begins_at()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from analysis.attacks import ATTACKS
-from analysis.attacks.base import Attack, Head, Pairs
+from analysis.attacks.base import Attack, HeadFunction, Pairs
 from analysis.errors import AttackError
 from device_runner.errors import SplitbenchError
 from device_runner.raised import in_one_line
@@ -68,7 +68,7 @@ class Trial:
             raise AttackError(f"its skip gave {reason!r}, which is neither a reason nor None")
         return reason
 
-    def fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         """Learn from `own`, of which a user's attack gets a copy: other attacks learn from the same pairs."""
         if not self._is_ours:  # the contract tests hold ours to change nothing
             own = Pairs(own.pictures.clone(), own.activations.clone(), own.sources)

@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor
 
-from analysis.attacks.base import Attack, Head, Pairs
+from analysis.attacks.base import Attack, HeadFunction, Pairs
 from analysis.attacks.matching import distance, out_of_range, total_variation
 from analysis.attacks.validation import spread
 from analysis.metrics import psnr_db
@@ -35,7 +35,7 @@ class WhiteBox(Attack):
     name, access = "whitebox", "white-box"
     knows, cost = "the head's weights, a few pictures", "seconds a picture"
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         self._head, self._input_size = head, own.input_size
         self._seconds = math.inf if budget_s is None else budget_s / _SEARCHES
         known = spread(own, CHOSEN_ON)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from analysis.attacks import Attack, Head, Pairs
+from analysis.attacks import Attack, HeadFunction, Pairs
 
 
 class MeanPicture(Attack):
@@ -13,7 +13,7 @@ class MeanPicture(Attack):
     name, access = "mean_picture", "black-box"
     knows, cost = "nothing", "nothing"
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         del head, budget_s
         self._mean = own.pictures.mean(0, keepdim=True)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.attacks import Attack, Head, Pairs, Progress
+from analysis.attacks import Attack, HeadFunction, Pairs, Progress
 
 
 class Mean(Attack):
@@ -20,7 +20,7 @@ class Mean(Attack):
 
     name, access, knows, cost = "mean", "black-box", "public pictures", "nothing"
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         del head, budget_s
         self.mean = own.pictures.mean(0, keepdim=True)
 
@@ -42,7 +42,7 @@ class Poisonous(Mean):
 
     name = "poisonous"
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         super()._fit(own, head, budget_s)
         own.pictures.numpy()[:] = 0
         own.activations.zero_()
@@ -116,7 +116,7 @@ class Raising(Mean):
         self._stumble("skip")
         return super().skip(activation_shape, input_size)
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         self._stumble("_fit")
         super()._fit(own, head, budget_s)
 
@@ -145,7 +145,7 @@ class Exits(Mean):
 
     name = "exits"
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         del own, head, budget_s
         sys.exit("no licence")
 
@@ -155,7 +155,7 @@ class Endless(Mean):
 
     name = "endless"
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         self._fit(own, head, budget_s)
 
 
@@ -203,7 +203,7 @@ class Half(Attack):
 
     name, access, knows, cost = "half", "black-box", "nothing", "nothing"
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         """Nothing to learn."""
 
 
@@ -212,7 +212,7 @@ class Nameless(Attack):
 
     access, knows, cost = "black-box", "nothing", "nothing"
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         """Nothing to learn."""
 
     def _rebuild(self, activations: Tensor) -> Tensor:

@@ -7,13 +7,13 @@ import time
 import pytest
 from torch import Tensor
 
-from analysis.attacks import Head
+from analysis.attacks import HeadFunction
 
 
 class Clock:
     """A head that takes a second whenever it is asked, while nothing else takes any time."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, head: Head) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, head: HeadFunction) -> None:
         self.asked, self._head = 0, head
         patch.setattr(time, "monotonic", lambda: float(self.asked))
 

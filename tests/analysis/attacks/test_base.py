@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from analysis.attacks import ATTACKS, Attack, Head, Pairs, Progress
+from analysis.attacks import ATTACKS, Attack, HeadFunction, Pairs, Progress
 from analysis.errors import AttackError
 from device_runner.errors import UsageError
 
@@ -64,7 +64,7 @@ class Unwilling(Attack):
     def skip(self, activation_shape: tuple[int, ...], input_size: tuple[int, int]) -> str | None:  # noqa: ARG002
         return "vectors are not for it" if len(activation_shape) == 1 else None
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         """Nothing to learn."""
 
     def _rebuild(self, activations: torch.Tensor) -> torch.Tensor:
@@ -98,7 +98,7 @@ class Rehearsed(Attack):
         super().__init__()
         self.steps = steps
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         del own, head, budget_s
         self._progress += [Progress(seconds, psnr_db) for seconds, psnr_db in self.steps]
 

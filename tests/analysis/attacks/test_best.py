@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.attacks import Attack, Head, Pairs, Progress, best
+from analysis.attacks import Attack, HeadFunction, Pairs, Progress, best
 from analysis.attacks.best import Best
 from analysis.attacks.validation import kept_back
 
@@ -34,7 +34,7 @@ class Stub(Attack):
         self.start = Stub(start, "") if start else self
         self.made.append(self)
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         del head
         self.given.append((budget_s, self.neighbour))
         self._progress = [Progress(1.0, self.shade)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from analysis.attacks import Head, Pairs, decoder
+from analysis.attacks import HeadFunction, Pairs, decoder
 from analysis.attacks.decoder import Decoder
 from analysis.attacks.linear import Linear
 from analysis.attacks.queries import Queries
@@ -81,7 +81,7 @@ def test_it_learns_from_queries_and_never_sees_photographs_that_are_kept_back(mo
     given = []
 
     class Watched(Queries):
-        def __init__(self, head: Head, pictures: Tensor) -> None:
+        def __init__(self, head: HeadFunction, pictures: Tensor) -> None:
             given.append(pictures)
             super().__init__(head, pictures)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from analysis.attacks import Head, Pairs, decoder, spectral
+from analysis.attacks import HeadFunction, Pairs, decoder, spectral
 from analysis.attacks.blend import Blend
 from analysis.attacks.decoder import Decoder, _Corrector
 from analysis.attacks.linear import Linear
@@ -36,7 +36,7 @@ def convolutions() -> nn.Sequential:
 HEAD = convolutions()
 
 
-def pairs(count: int, seed: int, head: Head = HEAD) -> Pairs:
+def pairs(count: int, seed: int, head: HeadFunction = HEAD) -> Pairs:
     """Smooth pictures of 16x16 pixels behind a head."""
     seen = smooth_pictures(count, seed)
     return Pairs(seen, head(seen), tuple(f"photograph-{index % 8}" for index in range(count)))
@@ -130,7 +130,7 @@ def test_refine_judges_itself_by_photographs_that_its_decoder_does_not_learn_fro
     learned = []
 
     class Watched(Queries):
-        def __init__(self, head: Head, pictures: Tensor) -> None:
+        def __init__(self, head: HeadFunction, pictures: Tensor) -> None:
             learned.append(pictures)
             super().__init__(head, pictures)
 
@@ -192,7 +192,7 @@ def test_refine_leaves_a_quarter_of_its_budget_to_the_search(monkeypatch: pytest
     given = []
 
     class Watched(Linear):
-        def fit(self, own: Pairs, *, head: Head, budget_s: float | None = None) -> None:
+        def fit(self, own: Pairs, *, head: HeadFunction, budget_s: float | None = None) -> None:
             given.append(budget_s)
             super().fit(own, head=head)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.attacks import Head, Pairs, whitebox
+from analysis.attacks import HeadFunction, Pairs, whitebox
 from analysis.attacks.whitebox import RESTARTS, VARIATIONS, WhiteBox
 from analysis.metrics import psnr_db
 from tests.parts.clock import Clock
@@ -17,7 +17,7 @@ from tests.parts.smooth import mixing_head, smooth_pictures
 NO_TIME_S = 1e-3
 
 
-def pairs(count: int, seed: int, head: Head = mixing_head) -> Pairs:
+def pairs(count: int, seed: int, head: HeadFunction = mixing_head) -> Pairs:
     """Smooth pictures of 16x16 pixels behind a head."""
     seen = smooth_pictures(count, seed)
     return Pairs(seen, head(seen), tuple(f"photograph-{index % 6}" for index in range(count)))

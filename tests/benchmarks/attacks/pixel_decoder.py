@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that everybody knows it by
 
-from analysis.attacks import Attack, Head, Pairs
+from analysis.attacks import Attack, HeadFunction, Pairs
 from analysis.attacks.maps import Layout, layout_of, resize
 from harness.splits import channels_last
 from tests.benchmarks.attacks.budget import CpuBudget
@@ -25,7 +25,7 @@ class PixelDecoder(Attack):
     access = "black-box"
     knows, cost = "pictures with their activations", "60 s, or its budget"
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:  # noqa: ARG002
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:  # noqa: ARG002
         budget = CpuBudget(budget_s or DEFAULT_BUDGET_S)
         self._layout, self._size = layout_of(own.activation_shape, own.input_size), own.input_size
         maps = channels_last(self._layout.to_map(own.activations))

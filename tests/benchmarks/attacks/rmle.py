@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from analysis.attacks import Attack, Head, Pairs
+from analysis.attacks import Attack, HeadFunction, Pairs
 from analysis.attacks.matching import distance
 from tests.benchmarks.attacks.budget import CpuBudget
 
@@ -32,7 +32,7 @@ class Rmle(Attack):
     name, access = "rmle", "white-box"
     knows, cost = "the head's weights, a few pictures", "60 s, or its budget"
 
-    def _fit(self, own: Pairs, head: Head, budget_s: float | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         self._head, self._budget_s = head, budget_s or DEFAULT_BUDGET_S
         self._centre = own.pictures.mean((0, 2, 3), keepdim=True)
         self._scale = own.pictures.std((0, 2, 3), keepdim=True)

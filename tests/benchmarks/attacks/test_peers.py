@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from analysis.attacks import Attack, Head, Pairs
+from analysis.attacks import Attack, HeadFunction, Pairs
 from analysis.metrics import floor_psnr_db, psnr_db
 from tests.benchmarks.attacks import PEERS
 from tests.benchmarks.attacks.rmle import squared_variation
@@ -27,7 +27,7 @@ def attack(request: pytest.FixtureRequest) -> Attack:
 
 
 @pytest.mark.parametrize("head", [mixing_head, token_head])
-def test_it_rebuilds_more_than_the_mean_picture(attack: Attack, head: Head) -> None:
+def test_it_rebuilds_more_than_the_mean_picture(attack: Attack, head: HeadFunction) -> None:
     own, unseen = smooth_pictures(64, 0), smooth_pictures(4, 1)
     attack.fit(Pairs(own, head(own), tuple("abcdefgh" * 8)), head=head, budget_s=1.0)
     rebuilt = attack.rebuild(head(unseen))
