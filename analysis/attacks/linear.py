@@ -56,12 +56,12 @@ class Linear(Attack):
         self._blocks = blocks_of(self.layout, own.input_size, finest=finest)
         is_coarse = own.input_size[0] > FINEST_BLOCK * self.layout.height
         rings = RINGS_OF_VECTOR if is_vector else RINGS_OF_COARSE_MAP if is_coarse else RINGS
-        self._components = _components(self.layout.to_map(own.activations), rings, generator)
+        self._projection = _Projection.of(self.layout.to_map(own.activations), rings, generator)
         self._mean_block = self._blocks.cut(own.pictures.mean(0, keepdim=True)).mean((0, 4, 5)).flatten()
-        features = _Features(self._components, self._components.of(self.layout.to_map(own.activations)))
+        features = _Features(self._projection, self.components(own.activations))
         targets = self._blocks.cut(own.pictures)
         folds = [_moments(features, targets, self._mean_block, members, generator) for members in _folds(own.sources)]
-        chosen = _choose(folds, [features.count, 1 + self._components.rings[0]])
+        chosen = _choose(folds, [features.count, 1 + self._projection.rings[0]])
         self._weights = chosen.weights(_total(folds))
         # Solved for when they are asked for: most runs never rehearse.
         self._without = cache(lambda fold: chosen.weights(_total([f for f in folds if f is not folds[fold]])))
@@ -83,18 +83,17 @@ class Linear(Attack):
         return rebuilt.clamp(0, 1)
 
     def _predict(self, activations: Tensor, weights: Tensor) -> Tensor:
-        maps = self._components.of(self.layout.to_map(activations))
-        blocks = self._components.predict(maps, weights) + self._mean_block[:, None, None]
+        blocks = self._projection.predict(self.components(activations), weights) + self._mean_block[:, None, None]
         return self._blocks.join(blocks)
 
     def components(self, activations: Tensor) -> Tensor:
         """The principal components of activations as maps, N x C x h x w, of unit variance together."""
-        return self._components.of(self.layout.to_map(activations))
+        return self._projection(self.layout.to_map(activations))
 
 
 @dataclass(frozen=True)
-class _Components:
-    """Principal components of a map's channels, and how many of them each part of a patch uses.
+class _Projection:
+    """From a map's channels to their principal components, and how many of these each part of a patch uses.
 
     Args:
         mean: of the channels.
@@ -108,7 +107,21 @@ class _Components:
     rings: tuple[int, ...]
     border: int
 
-    def of(self, maps: Tensor) -> Tensor:
+    @classmethod
+    def of(cls, maps: Tensor, rings: Sequence[int], generator: torch.Generator) -> _Projection:
+        """Learn it from maps, N x channels x h x w, with at most so many components for each ring."""
+        mean = maps.mean((0, 2, 3))
+        count, _, height, width = maps.shape
+        chosen = torch.randperm(count * height * width, generator=generator)[:_ROWS_FOR_COMPONENTS]
+        rows = maps[chosen // (height * width), :, chosen // width % height, chosen % width] - mean
+        axes = _principal_axes(rows, rings[0], generator)
+        deviation = float((rows @ axes).std(correction=0))
+        axes = axes / deviation if deviation > 0 else axes
+        largest = max(height, width)
+        within = tuple(min(most, axes.shape[1]) for most in rings[:largest])
+        return cls(mean, axes, within, min(BORDER_COMPONENTS, axes.shape[1]) if largest > 1 else 0)
+
+    def __call__(self, maps: Tensor) -> Tensor:
         """N x channels x h x w -> N x components x h x w."""
         shift = -(self.mean @ self.axes)
         return F.conv2d(maps, self.axes.T[:, :, None, None].contiguous(), shift)
@@ -119,18 +132,18 @@ class _Components:
         places = sorted(((dy, dx) for dy in reach for dx in reach), key=lambda place: max(map(abs, place)))
         return [(dy, dx, self.rings[max(abs(dy), abs(dx))]) for dy, dx in places]
 
-    def predict(self, maps: Tensor, weights: Tensor) -> Tensor:
+    def predict(self, components: Tensor, weights: Tensor) -> Tensor:
         """N x components x h x w -> N x values of a block x h x w, with weights in the order of `_Features.rows`."""
         side = 2 * len(self.rings) - 1
-        kernel = weights.new_zeros(weights.shape[1], maps.shape[1], side, side)
+        kernel = weights.new_zeros(weights.shape[1], components.shape[1], side, side)
         used = 1
         for dy, dx, count in self.offsets():
             kernel[:, :count, dy + side // 2, dx + side // 2] = weights[used : used + count].T
             used += count
-        predicted = F.conv2d(maps, kernel, weights[0].contiguous(), padding=side // 2)
+        predicted = F.conv2d(components, kernel, weights[0].contiguous(), padding=side // 2)
         for index in range(4 if self.border else 0):
             part = weights[used : used + 1 + self.border]
-            edge = _edge(maps, index)[:, : self.border]
+            edge = _edge(components, index)[:, : self.border]
             _edge(predicted, index).add_(torch.einsum("nck,co->nok", edge, part[1:]) + part[0][:, None])
             used += 1 + self.border
         return predicted
@@ -139,19 +152,6 @@ class _Components:
 def _edge(maps: Tensor, index: int) -> Tensor:
     """The top row, bottom row, left column or right column of maps, as a view: N x C x places."""
     return maps.select(2 + index // 2, -(index % 2))
-
-
-def _components(maps: Tensor, rings: Sequence[int], generator: torch.Generator) -> _Components:
-    mean = maps.mean((0, 2, 3))
-    count, _, height, width = maps.shape
-    chosen = torch.randperm(count * height * width, generator=generator)[:_ROWS_FOR_COMPONENTS]
-    rows = maps[chosen // (height * width), :, chosen // width % height, chosen % width] - mean
-    axes = _principal_axes(rows, rings[0], generator)
-    spread = float((rows @ axes).std(correction=0))
-    axes = axes / spread if spread > 0 else axes
-    largest = max(maps.shape[2:])
-    within = tuple(min(count, axes.shape[1]) for count in rings[:largest])
-    return _Components(mean, axes, within, min(BORDER_COMPONENTS, axes.shape[1]) if largest > 1 else 0)
 
 
 def _principal_axes(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
@@ -170,19 +170,21 @@ def _principal_axes(rows: Tensor, most: int, generator: torch.Generator) -> Tens
 class _Features:
     """Rows of the regression: a one, the patch around a place, and its centre again for each border that it lies on."""
 
-    def __init__(self, components: _Components, maps: Tensor) -> None:
-        self._components = components
-        self._reach = len(components.rings) - 1
-        count, channels, self.height, self.width = maps.shape
-        self._padded = maps.new_zeros(count, self.height + 2 * self._reach, self.width + 2 * self._reach, channels)
+    def __init__(self, projection: _Projection, components: Tensor) -> None:
+        self._projection = projection
+        self._reach = len(projection.rings) - 1
+        count, channels, self.height, self.width = components.shape
+        self._padded = components.new_zeros(
+            count, self.height + 2 * self._reach, self.width + 2 * self._reach, channels
+        )
         within = self._padded[:, self._reach :, self._reach :][:, : self.height, : self.width]
-        within.copy_(maps.permute(0, 2, 3, 1))
+        within.copy_(components.permute(0, 2, 3, 1))
 
     @property
     def count(self) -> int:
         """Features of a row."""
-        patch = sum(count for _, _, count in self._components.offsets())
-        return 1 + patch + (4 * (1 + self._components.border) if self._components.border else 0)
+        patch = sum(count for _, _, count in self._projection.offsets())
+        return 1 + patch + (4 * (1 + self._projection.border) if self._projection.border else 0)
 
     def write(self, rows: Tensor, pictures: Tensor, y: Tensor, x: Tensor) -> None:
         """Writes the features of places (index of the picture, row, column) into `rows`, places x features."""
@@ -191,14 +193,14 @@ class _Features:
         centre = (pictures * height + y + self._reach) * width + x + self._reach
         rows[:, 0] = 1
         used = 1
-        for dy, dx, count in self._components.offsets():
+        for dy, dx, count in self._projection.offsets():
             rows[:, used : used + count] = places[centre + (dy * width + dx), :count]
             used += count
         rows[:, used:] = 0
-        for on_border in (y == 0, y == self.height - 1, x == 0, x == self.width - 1) if self._components.border else ():
+        for on_border in (y == 0, y == self.height - 1, x == 0, x == self.width - 1) if self._projection.border else ():
             there = torch.nonzero(on_border).flatten()
-            rows[there, used : used + 1 + self._components.border] = rows[there, : 1 + self._components.border]
-            used += 1 + self._components.border
+            rows[there, used : used + 1 + self._projection.border] = rows[there, : 1 + self._projection.border]
+            used += 1 + self._projection.border
 
 
 @dataclass(frozen=True)
