@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 
-from analysis.attacks import Attack, HeadFunction, Pairs
+from analysis.attacks import HeadFunction, Pairs
 from analysis.attacks.matching import feature_residual
 from analysis.attacks.trial import Trial
 from analysis.errors import AttackError
@@ -152,7 +152,7 @@ class _Bench:
         self.original = pictures.held_out.as_float()
         self.floor = tuple(floor_psnr_db(pictures.train.as_float(), self.original).tolist())
         self.oracle = tuple(oracle_mean_colour_psnr_db(self.original).tolist())
-        self._neighbours: dict[str, Attack] = {}
+        self._last: dict[str, Trial] = {}
         self._whole = TorchHead(network, network.points[-1])
         self.classes = self._top1(self.original)
 
@@ -175,15 +175,14 @@ class _Bench:
             if reason is not None:
                 yield from (self.without_figures(name, target, "skipped", reason) for target in targets)
                 return
-            trial.attack.neighbour = self._neighbours.get(name)
             began = time.perf_counter()
-            trial.fit(own, head, budget_s)
+            trial.fit(own, head, budget_s, start_from=self._last.get(name))
             seconds = time.perf_counter() - began
             learned = trial.learned()
         except AttackError as exc:
             yield from (self.without_figures(name, target, "failed", str(exc)) for target in targets)
             return
-        self._neighbours[name] = trial.attack
+        self._last[name] = trial
         for target in targets:
             known = LeakageRecord(
                 cell=target.cell.hash,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
-from analysis.attacks.base import Attack, HeadFunction, Pairs, Progress
+from analysis.attacks.base import Attack, CrossFitted, HeadFunction, Pairs, Progress
 from device_runner.errors import UsageError
 from device_runner.files import safe_name
 from device_runner.registry import Registry
 
-__all__ = ["ATTACKS", "Attack", "HeadFunction", "Pairs", "Progress", "check_attacks"]
+__all__ = ["ATTACKS", "Attack", "CrossFitted", "HeadFunction", "Pairs", "Progress", "check_attacks"]
 
 ATTACKS: Registry[Attack] = Registry(
     "attack",

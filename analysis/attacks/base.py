@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
+from analysis.attacks.validation import in_validation
 from analysis.errors import AttackError
 
 # The head as PyTorch runs it, in float32: pictures (N x 3 x H x W on [0, 1]) -> activations (N x ...), with gradients.
@@ -86,6 +87,15 @@ class Pairs:
         """The first `count` pairs, or all where there are fewer."""
         return Pairs(self.pictures[:count], self.activations[:count], self.sources[:count])
 
+    def round_robin(self, most: int) -> Pairs:
+        """Up to `most` of the pairs, source photographs taking turns."""
+        turns: dict[str, int] = {}
+        order = []
+        for index, source in enumerate(self.sources):
+            turns[source] = turns.get(source, 0) + 1
+            order.append((turns[source], source, index))
+        return self.where(torch.tensor([index for *_, index in sorted(order)[:most]]))
+
 
 class Attack(ABC):
     """Rebuilds pictures from activations. Subclass it in a file of its own and name it in `ATTACKS`.
@@ -93,10 +103,11 @@ class Attack(ABC):
     You write `_fit` and `_rebuild`; what goes in and out of both is checked here, once. The first line of your
     class's docstring is what documentation and report show. `fit` is called once for each split and is timed
     (`train_seconds`); `rebuild` is then called with what the device shipped. Instances are made without arguments.
+    Write `_warm_fit`, too, if what it learned at one split is a start at the next; subclass `CrossFitted` in the place
+    of `Attack` if `best` shall consider it.
 
     Attributes:
         name: what `--attack` calls it.
-        neighbour: the same attack, fitted at another split of the network, or None; what it learned may be a start.
         access: what the attacker needs: "black-box" (may query the head) or "white-box" (has its weights).
         knows: what else it is given, in a few words.
         cost: what it takes a split, in a few words.
@@ -110,19 +121,18 @@ class Attack(ABC):
     fewest_sources: ClassVar[int] = 2
 
     # Values of the class, so that an `__init__` of yours need not call this one's.
-    neighbour: Attack | None = None
     _activation_shape: tuple[int, ...] | None = None
     _input_size = (0, 0)
     _progress: list[Progress] = []  # noqa: RUF012 - never appended to: `fit` gives each instance its own
 
     @property
     def progress(self) -> tuple[Progress, ...]:
-        """How the attack improved while it learned; empty where it has no course of its own."""
+        """How the attack improved while it learned; empty where it does not learn step by step."""
         return tuple(self._progress)
 
     @property
     def converged(self) -> bool | None:
-        """Whether more time would hardly have helped; None where the attack has no course of its own."""
+        """Whether more time would hardly have helped; None where the attack reports no progress."""
         if not self._progress:
             return None
         end = self._progress[-1]
@@ -143,13 +153,21 @@ class Attack(ABC):
         """
         return None
 
-    def fit(self, own: Pairs, *, head: HeadFunction, budget_s: float | None = None) -> None:
+    @classmethod
+    def among(cls, attacks: Sequence[str]) -> Self:  # noqa: ARG003
+        """A new one, for a run that tries these attacks (as `--attack` has them); only `best` asks which they are."""
+        return cls()
+
+    def fit(
+        self, own: Pairs, *, head: HeadFunction, budget_s: float | None = None, start_from: Attack | None = None
+    ) -> None:
         """Learns from the receiver's own pictures.
 
         Args:
             own: pictures of at least `fewest_sources` source photographs, with their activations.
             head: what made the activations; a black-box attack may ask it, but gets no gradients.
             budget_s: about how long this may take, in seconds; None leaves it to the attack.
+            start_from: an attack fitted at another split of the network (warm start); one of another kind is no start.
 
         Raises:
             AttackError: too few source photographs, a budget that is not positive, or a split that `skip` refuses.
@@ -166,8 +184,11 @@ class Attack(ABC):
         if reason is not None:
             raise AttackError(f"attack {self.name} cannot be tried here: {reason}")
         self._activation_shape, self._progress = None, []
-        self._fit(own, torch.no_grad()(head) if self.access == "black-box" else head, budget_s)
-        self.neighbour = None  # it is not kept alive, nor is its own
+        head = torch.no_grad()(head) if self.access == "black-box" else head
+        if isinstance(start_from, type(self)):
+            self._warm_fit(own, head, budget_s, start_from)
+        else:
+            self._fit(own, head, budget_s)
         self._activation_shape, self._input_size = own.activation_shape, own.input_size
 
     @torch.no_grad()
@@ -189,21 +210,24 @@ class Attack(ABC):
     @torch.no_grad()
     def unclipped(self, activations: Tensor) -> Tensor:
         """As `rebuild`, but with values outside [0, 1] as the attack gave them."""
+        self._require_activations(activations)
+        if not len(activations):
+            return activations.new_zeros(0, 3, *self._input_size)
+        rebuilt = self._rebuild(activations)
+        self._require_pictures(rebuilt, len(activations))
+        return rebuilt
+
+    def _require_activations(self, activations: Tensor) -> None:
+        """Raises AttackError where these are not what it was fitted on, or it was not fitted."""
         if self._activation_shape is None:
             raise AttackError(f"attack {self.name} was asked to rebuild before it was fitted", remedy="call fit first")
         if tuple(activations.shape[1:]) != self._activation_shape or activations.dtype != torch.float32:
             expected = " x ".join(str(side) for side in ("float32 N", *self._activation_shape))
             raise AttackError(f"attack {self.name} was fitted on {expected}, not {_describe(activations)}")
         require_finite(activations, "the activations")
-        if not len(activations):
-            return activations.new_zeros(0, 3, *self._input_size)
-        rebuilt = self._rebuild(activations)
-        self._require_pictures(rebuilt, len(activations))
-        require_finite(rebuilt, f"the pictures rebuilt by attack {self.name}")
-        return rebuilt
 
     def _require_pictures(self, rebuilt: object, count: int) -> None:
-        """Raises AttackError where what `_rebuild` gave is no plain float32 tensor of `count` pictures."""
+        """Raises AttackError where what the attack gave is no plain, finite float32 tensor of `count` pictures."""
         expected = " x ".join(map(str, ("float32", count, 3, *self._input_size)))
         if not isinstance(rebuilt, Tensor):
             given = f"a {type(rebuilt).__name__}" if rebuilt is not None else "nothing (None)"
@@ -221,14 +245,54 @@ class Attack(ABC):
             raise AttackError(f"attack {self.name} gave {_describe(rebuilt)}, not {expected}", remedy=remedy)
         if rebuilt.requires_grad:
             raise AttackError(f"attack {self.name} gave a tensor that requires gradients", remedy="detach() it")
+        require_finite(rebuilt, f"the pictures rebuilt by attack {self.name}")
 
     @abstractmethod
     def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         """Learn from `own`, which is checked. Split it by `own.sources` to validate; change none of its tensors."""
 
+    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Self) -> None:  # noqa: ARG002
+        """As `_fit`, going on from what this attack learned at another split; by default nothing is taken over."""
+        self._fit(own, head, budget_s)
+
     @abstractmethod
     def _rebuild(self, activations: Tensor) -> Tensor:
         """N x ... (checked, N >= 1; do not change it) -> float32 N x 3 x H x W on [0, 1]."""
+
+
+class CrossFitted(Attack):
+    """An attack that can answer for the receiver's own pictures as if it did not know them.
+
+    That is what `best` compares attacks by, and what searches that begin at another attack's answers learn from. You
+    write `_out_of_fold`, too: either keep the validation split (`in_validation(own.sources)`) out of all that `_fit`
+    learns from and answer as `_rebuild` does, or fit once for each fold and answer by what was fitted without it.
+    """
+
+    def validation_pairs(self, own: Pairs) -> Pairs:
+        """The pairs that `out_of_fold` can answer for: those of the validation split, and no fewer."""
+        return own.where(in_validation(own.sources))
+
+    @torch.no_grad()
+    def out_of_fold(self, own: Pairs) -> Tensor:
+        """Answers to pictures of the receiver's own, by nothing that learned from their source photographs.
+
+        Args:
+            own: some of `validation_pairs`.
+
+        Returns:
+            float32, N x 3 x H x W, on [0, 1].
+
+        Raises:
+            AttackError: as `rebuild`.
+        """
+        self._require_activations(own.activations)
+        rebuilt = self._out_of_fold(own)
+        self._require_pictures(rebuilt, len(own))
+        return rebuilt.clamp(0, 1)
+
+    @abstractmethod
+    def _out_of_fold(self, own: Pairs) -> Tensor:
+        """Some of `validation_pairs` (checked) -> float32 N x 3 x H x W on [0, 1]."""
 
 
 def require_finite(values: Tensor, what: str) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from analysis.attacks.base import Attack, HeadFunction, Pairs
 from analysis.attacks.spectral import BLENDED_ON, Refine, Spectral
-from analysis.attacks.validation import kept_back, spread
+from analysis.attacks.validation import in_validation
 from analysis.metrics import psnr_db
 
 # What of a budget the search from the linear answer gets; the rest is for the one from the decoder's.
@@ -24,15 +24,20 @@ class Best(Attack):
     fewest_sources = 3
 
     def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
+        self._fit_all(own, head, budget_s, None)
+
+    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Best) -> None:
+        self._fit_all(own, head, budget_s, start_from._refine)
+
+    def _fit_all(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Refine | None) -> None:
         spectral, self._refine = Spectral(), Refine()
-        refine = self._refine
-        refine.neighbour = self.neighbour._refine if isinstance(self.neighbour, Best) else None
         share = SPECTRAL_SHARE
         spectral.fit(own, head=head, budget_s=None if budget_s is None else share * budget_s)
-        refine.fit(own, head=head, budget_s=None if budget_s is None else (1 - share) * budget_s)
-        known = spread(own.where(kept_back(own.sources)), BLENDED_ON)
-        candidates = (spectral.start, spectral, refine.start, refine)
-        reached = [float(psnr_db(known.pictures, attack.rehearse(known)).mean()) for attack in candidates]
+        refine_budget_s = None if budget_s is None else (1 - share) * budget_s
+        self._refine.fit(own, head=head, budget_s=refine_budget_s, start_from=start_from)
+        known = own.where(in_validation(own.sources)).round_robin(BLENDED_ON)
+        candidates = (spectral.start, spectral, self._refine.start, self._refine)
+        reached = [float(psnr_db(known.pictures, attack.out_of_fold(known)).mean()) for attack in candidates]
         self._attack = candidates[reached.index(max(reached))]
         self._progress = list(self._attack.progress)
 

@@ -25,12 +25,13 @@ class Blend:
     Args:
         weights: bands x answers.
         mean: 1 x 3 x H x W, what answers are compared with: weights below 1 draw towards its detail.
-        unseen_db: mean PSNR over the pictures that it was fitted to, each mixed without its own photograph's help.
+        validation_db: mean PSNR over the pictures that it was fitted to, each mixed by weights that were fitted without
+            its source photograph.
     """
 
     weights: Tensor
     mean: Tensor
-    unseen_db: float
+    validation_db: float
 
     @classmethod
     def fit(cls, answers: list[Tensor], pictures: Tensor, mean: Tensor, sources: Sequence[str]) -> Blend:
@@ -48,10 +49,10 @@ class Blend:
         if len(names) == 1:
             group = torch.arange(len(pictures))
         others = group != torch.arange(int(group.max()) + 1)[:, None]
-        unseen = [float(moments.psnr_db(moments.weights(others, ridge)[group]).mean()) for ridge in _RIDGES]
-        ridge = _RIDGES[unseen.index(max(unseen))]
+        reached = [float(moments.psnr_db(moments.weights(others, ridge)[group]).mean()) for ridge in _RIDGES]
+        ridge = _RIDGES[reached.index(max(reached))]
         (weights,) = moments.weights(torch.ones(1, len(pictures), dtype=torch.bool), ridge)
-        return cls(weights.float(), mean, max(unseen))
+        return cls(weights.float(), mean, max(reached))
 
     def __call__(self, answers: list[Tensor]) -> Tensor:
         """Answers, each N x 3 x H x W -> their mix, not clipped."""
@@ -86,10 +87,10 @@ class _Moments:
         band = _bands(*pictures.shape[2:])
         twice = _twice(pictures.shape[3])
         truth = torch.fft.rfft2(pictures - mean, norm="ortho") * twice
-        seen = torch.stack([torch.fft.rfft2(answer - mean, norm="ortho") * twice for answer in answers])
+        mixed = torch.stack([torch.fft.rfft2(answer - mean, norm="ortho") * twice for answer in answers])
         grams, towards, squares = [], [], []
         for index in range(BANDS):
-            rows = torch.view_as_real(seen[..., band == index]).flatten(2).double()
+            rows = torch.view_as_real(mixed[..., band == index]).flatten(2).double()
             target = torch.view_as_real(truth[..., band == index]).flatten(1).double()
             grams.append(torch.einsum("apv,bpv->pab", rows, rows))
             towards.append(torch.einsum("apv,pv->pa", rows, target))

@@ -6,16 +6,17 @@ import copy
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that everybody knows it by
 
-from analysis.attacks.base import Attack, HeadFunction, Pairs, Progress
+from analysis.attacks.augmentation import Augmentation
+from analysis.attacks.base import CrossFitted, HeadFunction, Pairs, Progress
 from analysis.attacks.linear import Linear
 from analysis.attacks.maps import resize
-from analysis.attacks.queries import Queries
-from analysis.attacks.validation import kept_back, spread
+from analysis.attacks.validation import in_validation
 from analysis.metrics import LEAST_ERROR, psnr_db
 
 DEFAULT_BUDGET_S = 60.0
@@ -23,22 +24,22 @@ WARM_BUDGET_S = 10.0
 MOST_STEPS = 20_000
 BATCH = 16
 LEARNING_RATE = 3e-3
-# The state that is judged and kept is a running mean of the weights over about 1 / (1 - this) steps.
+# Checkpoints are of a running mean of the weights over about 1 / (1 - this) steps.
 AVERAGING = 0.98
 # Channels where a place stands for 1, 2, 4, 8 and more pixels a side: most of the work is done where it is cheap.
 WIDTHS = (24, 32, 48, 96)
-MOST_JUDGED = 64
-_STEPS_BETWEEN_JUDGEMENTS = 50
+MOST_VALIDATION_PICTURES = 64
+_STEPS_BETWEEN_CHECKPOINTS = 50
 _WARM_UP = 50
 
 
-class Decoder(Attack):
+class Decoder(CrossFitted):
     """Convolutional decoder trained to correct the linear one. Learns much of trained networks, little of random ones.
 
     The network sees principal components of the activation and the linear answer, and adds to the latter. It learns
     from ever new crops, mirrors and colours of the receiver's own pictures, whose activations it asks the head for,
-    is judged on source photographs that it is not trained on, and its best state is kept: with too little time the
-    answer is the linear decoder's. At a neighbouring split it goes on from what it learned there.
+    is validated on source photographs that it is not trained on, and its best checkpoint is kept: with too little time
+    the answer is the linear decoder's. From a neighbouring split's decoder it goes on with the layers that fit.
     """
 
     name, access = "decoder", "black-box"
@@ -47,35 +48,38 @@ class Decoder(Attack):
     _network: _Corrector
 
     def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
-        warm = self.neighbour if isinstance(self.neighbour, Decoder) else None
-        own_choice = WARM_BUDGET_S if warm else DEFAULT_BUDGET_S
-        deadline = time.monotonic() + (own_choice if budget_s is None else budget_s)
+        self._fit_within(own, head, DEFAULT_BUDGET_S if budget_s is None else budget_s, None)
+
+    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Decoder) -> None:
+        self._fit_within(own, head, WARM_BUDGET_S if budget_s is None else budget_s, start_from._network)
+
+    def _fit_within(self, own: Pairs, head: HeadFunction, budget_s: float, start_from: _Corrector | None) -> None:
+        deadline = time.monotonic() + budget_s
         self._linear = Linear()
         self._linear.fit(own, head=head)
-        judged = kept_back(own.sources)
+        validated = in_validation(own.sources)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            jury = _Jury(self._linear, own.where(judged))
-            _, channels, *grid = jury.components.shape
-            network = _Corrector(channels, grid, own.input_size)
-            learner = copy.deepcopy(network)
-            if warm:
-                learner.inherit(warm._network)
-            queries = Queries(head, own.where(~judged).pictures)
-            self._network = _train(network, learner, _Course(self._linear, queries), jury, deadline, self._progress)
-        self._learned = self._network is not network
+            validation = _Validation(self._linear, own.where(validated))
+            _, channels, *grid = validation.components.shape
+            untrained = _Corrector(channels, grid, own.input_size)
+            network = copy.deepcopy(untrained)
+            if start_from:
+                network.warm_start(start_from)
+            batches = _Batches(self._linear, Augmentation(head, own.where(~validated).pictures))
+            self._network = _train(untrained, network, batches, validation, deadline, self._progress)
+        self._learned = self._network is not untrained
 
     def _rebuild(self, activations: Tensor) -> Tensor:
         linear = torch.cat([self._linear.rebuild(part) for part in torch.split(activations, BATCH)])
         return self._correct(activations, linear).clamp(0, 1)
 
-    def unseen(self, own: Pairs) -> Pairs:
-        """Those of the receiver's own pictures that the network was not trained on; all where it learned nothing."""
-        return own.where(kept_back(own.sources)) if self._learned else own
+    def validation_pairs(self, own: Pairs) -> Pairs:
+        """Those that the network was not trained on; all where it learned nothing."""
+        return super().validation_pairs(own) if self._learned else own
 
-    def rehearse(self, own: Pairs) -> Tensor:
-        """Its answers to pictures out of `unseen`."""
-        return self._correct(own.activations, self._linear.rehearse(own)).clamp(0, 1)
+    def _out_of_fold(self, own: Pairs) -> Tensor:
+        return self._correct(own.activations, self._linear.out_of_fold(own))
 
     @torch.no_grad()
     def _correct(self, activations: Tensor, linear: Tensor) -> Tensor:
@@ -83,29 +87,30 @@ class Decoder(Attack):
         return torch.cat([self._network(self._linear.components(part), answers) for part, answers in parts])
 
 
-class _Course:
-    """Pictures to learn from, as many as are asked for."""
+@dataclass(frozen=True)
+class _Batches:
+    """Training batches, as many as are asked for."""
 
-    def __init__(self, linear: Linear, queries: Queries) -> None:
-        self._linear, self._queries = linear, queries
+    linear: Linear
+    augmentation: Augmentation
 
-    def error(self, network: nn.Module) -> Tensor:
+    def loss(self, network: nn.Module) -> Tensor:
         """Of a fresh batch: mean logarithm of the pictures' mean squared errors, so that all count as in PSNR."""
-        pictures, activations = self._queries.draw(BATCH)
-        rebuilt = network(self._linear.components(activations), self._linear.rebuild(activations))
+        pictures, activations = self.augmentation.draw(BATCH)
+        rebuilt = network(self.linear.components(activations), self.linear.rebuild(activations))
         squared = (rebuilt - pictures).square().mean((1, 2, 3))
-        error: Tensor = squared.clamp(min=LEAST_ERROR).log().mean()
-        return error
+        loss: Tensor = squared.clamp(min=LEAST_ERROR).log().mean()
+        return loss
 
 
-class _Jury:
-    """Pictures to be judged by: components of their activations, linear answers, the truth."""
+class _Validation:
+    """Validation pictures: components of their activations, linear answers, the truth."""
 
     def __init__(self, linear: Linear, pairs: Pairs) -> None:
-        chosen = spread(pairs, MOST_JUDGED)
+        chosen = pairs.round_robin(MOST_VALIDATION_PICTURES)
         self.pictures = chosen.pictures
         self.components = linear.components(chosen.activations)
-        self.linear = linear.rehearse(chosen)
+        self.linear = linear.out_of_fold(chosen)
 
     @torch.no_grad()
     def psnr_db(self, network: nn.Module) -> float:
@@ -145,7 +150,7 @@ class _Corrector(nn.Module):
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
 
-    def inherit(self, other: _Corrector) -> None:
+    def warm_start(self, other: _Corrector) -> None:
         """Take over the layers of another split's network that fit; stages are matched from the picture's side."""
         pairs = [(self.enter, other.enter), (self.leave, other.leave)]
         pairs += list(zip(reversed(self.stages), reversed(other.stages), strict=False))
@@ -177,19 +182,24 @@ def _stages(grid: Sequence[int], input_size: tuple[int, int]) -> list[tuple[int,
 
 
 def _train(
-    first: _Corrector,
-    learner: _Corrector,
-    course: _Course,
-    jury: _Jury,
+    untrained: _Corrector,
+    network: _Corrector,
+    batches: _Batches,
+    validation: _Validation,
     deadline: float,
     progress: list[Progress],
 ) -> _Corrector:
-    """The state that the jury likes best, of `first` and what `learner` becomes before the deadline (monotonic, s)."""
+    """The best checkpoint on validation pictures: `untrained`, or one of `network` before the deadline (monotonic, s).
+
+    Args:
+        network: is trained.
+        progress: gets an entry for each checkpoint.
+    """
     began = time.monotonic()
-    best, averaged = first, copy.deepcopy(learner)
-    highest = jury.psnr_db(best)
+    best, averaged = untrained, copy.deepcopy(network)
+    highest = validation.psnr_db(best)
     progress.append(Progress(0.0, highest))
-    optimizer = torch.optim.Adam(learner.parameters(), lr=LEARNING_RATE)
+    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
     for step in range(1, MOST_STEPS + 1):
         now = time.monotonic()
         if now >= deadline:
@@ -199,13 +209,13 @@ def _train(
                 step / _WARM_UP, (1 + math.cos(math.pi * _share(began, now, deadline))) / 2
             )
         optimizer.zero_grad()
-        torch.autograd.backward(course.error(learner))
-        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        torch.autograd.backward(batches.loss(network))
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        for kept, current in zip(averaged.parameters(), learner.parameters(), strict=True):
-            kept.data.lerp_(current.data, 1 - min(AVERAGING, step / (step + _WARM_UP)))
-        if step % _STEPS_BETWEEN_JUDGEMENTS == 0:
-            reached = jury.psnr_db(averaged)
+        for mean, current in zip(averaged.parameters(), network.parameters(), strict=True):
+            mean.data.lerp_(current.data, 1 - min(AVERAGING, step / (step + _WARM_UP)))
+        if step % _STEPS_BETWEEN_CHECKPOINTS == 0:
+            reached = validation.psnr_db(averaged)
             if reached > highest:
                 highest, best = reached, copy.deepcopy(averaged)
             progress.append(Progress(time.monotonic() - began, highest))

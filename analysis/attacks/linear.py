@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that everybody knows it by
 
-from analysis.attacks.base import Attack, HeadFunction, Pairs
+from analysis.attacks.base import CrossFitted, HeadFunction, Pairs
 from analysis.attacks.maps import blocks_of, layout_of
 
 # Rows of the regression; more cost time and gain nothing that could be measured.
@@ -38,7 +38,7 @@ _ROWS_FOR_COMPONENTS = 4096
 _DIRECTIONS_JUDGED = 16
 
 
-class Linear(Attack):
+class Linear(CrossFitted):
     """Linear decoder from a patch of the activation to the pixels beneath. Strong near the input, weak past stride 8.
 
     Channels are reduced to principal components. The strength of the ridge is chosen across source photographs, so
@@ -63,24 +63,23 @@ class Linear(Attack):
         folds = [_moments(features, targets, self._mean_block, members, generator) for members in _folds(own.sources)]
         chosen = _choose(folds, [features.count, 1 + self._projection.rings[0]])
         self._weights = chosen.weights(_total(folds))
-        # Solved for when they are asked for: most runs never rehearse.
+        # Solved for when they are asked for: a run of this attack alone never asks.
         self._without = cache(lambda fold: chosen.weights(_total([f for f in folds if f is not folds[fold]])))
         self._fold_of = _fold_of(own.sources)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
         return self._predict(activations, self._weights).clamp(0, 1)
 
-    def unseen(self, own: Pairs) -> Pairs:
-        """Those of the receiver's own pictures that `rehearse` answers as if they were unknown: all."""
+    def validation_pairs(self, own: Pairs) -> Pairs:
+        """All: each fold has weights that were fitted without it."""
         return own
 
-    def rehearse(self, own: Pairs) -> Tensor:
-        """Its answers to pictures that it was fitted on, each by weights that never saw that source photograph."""
+    def _out_of_fold(self, own: Pairs) -> Tensor:
         fold = torch.tensor([self._fold_of[source] for source in own.sources])
         rebuilt = torch.empty_like(own.pictures)
         for index in set(fold.tolist()):
             rebuilt[fold == index] = self._predict(own.activations[fold == index], self._without(index))
-        return rebuilt.clamp(0, 1)
+        return rebuilt
 
     def _predict(self, activations: Tensor, weights: Tensor) -> Tensor:
         blocks = self._projection.predict(self.components(activations), weights) + self._mean_block[:, None, None]

@@ -55,7 +55,7 @@ class Search:
             found.append(self._picture(part[1], state))
         return torch.cat(found)
 
-    def course(self, activations: Tensor, start: Tensor, variation: Tensor, *, every: int = 1) -> Iterator[Tensor]:
+    def checkpoints(self, activations: Tensor, start: Tensor, variation: Tensor, *, every: int = 1) -> Iterator[Tensor]:
         """As `pictures`, with what was found whenever `every` more evaluations were made; first the start itself."""
         for evaluations, state in enumerate(self._states(activations, start, variation), start=1):
             if evaluations == 1 or evaluations % every == 0:

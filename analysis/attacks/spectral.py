@@ -9,13 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from analysis.attacks.base import Attack, HeadFunction, Pairs, Progress
+from analysis.attacks.base import CrossFitted, HeadFunction, Pairs, Progress
 from analysis.attacks.blend import Blend
 from analysis.attacks.decoder import Decoder
 from analysis.attacks.fourier import Filter
 from analysis.attacks.linear import Linear
 from analysis.attacks.matching import Search
-from analysis.attacks.validation import spread
 
 # Evaluations of the head and its gradients: to choose by, and for each picture, within a budget or without.
 TO_CHOOSE = 40
@@ -27,16 +26,16 @@ VARIATIONS = (1e-4, 1e-2, 1e-1)
 CHOSEN_ON = 6
 BLENDED_ON = 12
 FILTERED_ON = 64
-# How often an attack looks at how far it is.
-_BETWEEN_LOOKS = 10
-# Without a budget, the search ends where so many looks gained less than this.
-_LOOKS_TO_GAIN_IN = 3
+# How often the search is validated.
+_EVALUATIONS_BETWEEN_CHECKPOINTS = 10
+# Without a budget, the search ends where so many checkpoints gained less than this.
+_CHECKPOINTS_TO_GAIN_IN = 3
 _WORTH_DB = 0.3
 # Pictures that a budget for one split reckons with, beside the validation pictures.
 _PICTURES_OF_A_BUDGET = 16
 
 
-class Spectral(Attack):
+class Spectral(CrossFitted):
     """Searches for the picture whose activation was received. The strongest attack that takes seconds a picture.
 
     The search begins at the linear decoder's answer and moves along Fourier components as far as that decoder errs in
@@ -52,28 +51,34 @@ class Spectral(Attack):
 
     name, access = "spectral", "white-box"
     knows, cost = "the head's weights, pictures with their activations", "seconds a picture"
-    begins_at: ClassVar[type[Linear] | type[Decoder]] = Linear
+    begins_at: ClassVar[type[CrossFitted]] = Linear
     share_of_start: ClassVar[float] = 0.0
 
     def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
+        self._fit_both(own, head, budget_s, None)
+
+    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Spectral) -> None:
+        self._fit_both(own, head, budget_s, start_from.start)
+
+    def _fit_both(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: CrossFitted | None) -> None:
+        """Fit the attack that the search begins at, which itself may have a warm start, then the search."""
         began = time.monotonic()
         deadline = math.inf if budget_s is None else began + budget_s
         self.start = self.begins_at()
-        self.start.neighbour = self.neighbour.start if isinstance(self.neighbour, type(self)) else None
-        self.start.fit(own, head=head, budget_s=None if budget_s is None else budget_s * self.share_of_start or None)
-        known = spread(self.start.unseen(own), FILTERED_ON)
-        rehearsed = self.start.rehearse(known)
-        self._head, self._filter = head, Filter.of(known.pictures - rehearsed)
+        start_budget_s = None if budget_s is None else budget_s * self.share_of_start or None
+        self.start.fit(own, head=head, budget_s=start_budget_s, start_from=start_from)
+        known = self.start.validation_pairs(own).round_robin(FILTERED_ON)
+        answers = self.start.out_of_fold(known)
+        self._head, self._filter = head, Filter.of(known.pictures - answers)
         self._mean = own.pictures.mean(0, keepdim=True)
-        self._variation = self._choose(known.first(CHOSEN_ON), rehearsed[:CHOSEN_ON], deadline)
-        self._learn_blend(known.first(BLENDED_ON), rehearsed[:BLENDED_ON], began, deadline)
+        self._variation = self._choose(known.first(CHOSEN_ON), answers[:CHOSEN_ON], deadline)
+        self._learn_blend(known.first(BLENDED_ON), answers[:BLENDED_ON], began, deadline)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
         return self._from(self.start.rebuild(activations), activations).clamp(0, 1)
 
-    def rehearse(self, own: Pairs) -> Tensor:
-        """Its answers to pictures that its start's training can be thought not to have seen."""
-        return self._from(self.start.rehearse(own), own.activations).clamp(0, 1)
+    def _out_of_fold(self, own: Pairs) -> Tensor:
+        return self._from(self.start.out_of_fold(own), own.activations)
 
     def _from(self, start: Tensor, activations: Tensor) -> Tensor:
         found = self._search(self._evaluations).pictures(activations, start, self._weights(len(start)))
@@ -93,7 +98,7 @@ class Spectral(Attack):
             activations, start.repeat(tried, 1, 1, 1), torch.tensor(VARIATIONS).repeat_interleave(count)
         )
         # Judged as what it will be used for: the blend takes out noise that a strong weight also would, with detail.
-        reached = [self._blended(chosen, start, one).unseen_db for one in torch.split(found, count)]
+        reached = [self._blended(chosen, start, one).validation_db for one in torch.split(found, count)]
         return VARIATIONS[reached.index(max(reached))]
 
     def _learn_blend(self, known: Pairs, start: Tensor, began: float, deadline: float) -> None:
@@ -103,11 +108,12 @@ class Spectral(Attack):
         now = time.monotonic()
         own_deadline = now + share * (deadline - now)
         search = self._search(EVALUATIONS if math.isinf(deadline) else MOST_EVALUATIONS, own_deadline)
-        course = search.course(known.activations, start, self._weights(len(start)), every=_BETWEEN_LOOKS)
-        for looks, found in enumerate(course):
-            self._evaluations = max(1, looks * _BETWEEN_LOOKS)
+        every = _EVALUATIONS_BETWEEN_CHECKPOINTS
+        checkpoints = search.checkpoints(known.activations, start, self._weights(len(start)), every=every)
+        for index, found in enumerate(checkpoints):
+            self._evaluations = max(1, index * every)
             self._blend = self._blended(known, start, found)
-            self._progress.append(Progress(time.monotonic() - began, self._blend.unseen_db))
+            self._progress.append(Progress(time.monotonic() - began, self._blend.validation_db))
             if math.isinf(deadline) and self._pays_no_more():
                 break
 
@@ -116,8 +122,8 @@ class Spectral(Attack):
         return Blend.fit([start, found], known.pictures, self._mean, known.sources)
 
     def _pays_no_more(self) -> bool:
-        gained = [step.psnr_db for step in self._progress[-1 - _LOOKS_TO_GAIN_IN :]]
-        return len(gained) > _LOOKS_TO_GAIN_IN and gained[-1] - gained[0] < _WORTH_DB
+        gained = [step.psnr_db for step in self._progress[-1 - _CHECKPOINTS_TO_GAIN_IN :]]
+        return len(gained) > _CHECKPOINTS_TO_GAIN_IN and gained[-1] - gained[0] < _WORTH_DB
 
 
 class Refine(Spectral):

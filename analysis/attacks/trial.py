@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from analysis.attacks import ATTACKS
-from analysis.attacks.base import Attack, HeadFunction, Pairs
+from analysis.attacks.base import HeadFunction, Pairs
 from analysis.errors import AttackError
 from device_runner.errors import SplitbenchError
 from device_runner.raised import in_one_line
@@ -51,11 +51,6 @@ class Trial:
             self._attack = self._kind()
 
     @property
-    def attack(self) -> Attack:
-        """The attack itself."""
-        return self._attack
-
-    @property
     def is_white_box(self) -> bool:
         """Whether it tried to match activations."""
         return self._kind.access == "white-box"
@@ -68,12 +63,12 @@ class Trial:
             raise AttackError(f"its skip gave {reason!r}, which is neither a reason nor None")
         return reason
 
-    def fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
+    def fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Trial | None = None) -> None:
         """Learn from `own`, of which a user's attack gets a copy: other attacks learn from the same pairs."""
         if not self._is_ours:  # the contract tests hold ours to change nothing
             own = Pairs(own.pictures.clone(), own.activations.clone(), own.sources)
         with self._theirs():
-            self._attack.fit(own, head=head, budget_s=budget_s)
+            self._attack.fit(own, head=head, budget_s=budget_s, start_from=start_from._attack if start_from else None)
 
     def learned(self) -> Learned:
         """What it says of itself."""

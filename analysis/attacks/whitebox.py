@@ -10,7 +10,6 @@ from torch import Tensor
 
 from analysis.attacks.base import Attack, HeadFunction, Pairs
 from analysis.attacks.matching import distance, out_of_range, total_variation
-from analysis.attacks.validation import spread
 from analysis.metrics import psnr_db
 
 STEPS = 150
@@ -38,7 +37,7 @@ class WhiteBox(Attack):
     def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         self._head, self._input_size = head, own.input_size
         self._seconds = math.inf if budget_s is None else budget_s / _SEARCHES
-        known = spread(own, CHOSEN_ON)
+        known = own.round_robin(CHOSEN_ON)
         tried = len(VARIATIONS)
         activations = known.activations.repeat(tried, *[1] * (known.activations.dim() - 1))
         found = self._search(activations, torch.tensor(VARIATIONS).repeat_interleave(len(known)))

@@ -56,7 +56,7 @@ class Attacked:
     cells: int
     failed: int
     unconverged: int
-    no_course: int
+    without_progress: int
     seconds: float | None
 
 
@@ -185,7 +185,7 @@ def _attacked(plan: Plan, records: Sequence[Record]) -> Iterable[Attacked]:
             cells=len(chosen),
             failed=len(chosen) - len(done),
             unconverged=sum(record.converged is False for record in done),
-            no_course=sum(record.converged is None for record in done),
+            without_progress=sum(record.converged is None for record in done),
             seconds=float(np.median([record.seconds for record in done])) if done else None,
         )
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.attacks import ATTACKS, Attack, Pairs
+from analysis.attacks import ATTACKS, Attack, CrossFitted, Pairs
+from analysis.attacks.validation import in_validation
 from analysis.errors import AttackError
 from analysis.metrics import floor_psnr_db, psnr_db
 from tests.parts.smooth import mixing_head, smooth_pictures
@@ -210,3 +211,37 @@ def test_a_failed_fit_leaves_nothing_to_rebuild_with(fitted: Attack) -> None:
     with pytest.raises(AttackError):
         fitted.fit(Pairs(own.pictures, own.activations, ("one",) * len(own)), head=mixing_head)
     assert fitted.rebuild(own.activations[:1]).shape == (1, 3, 16, 16), "refused pairs do not undo an earlier fit"
+
+
+# those that answer for the receiver's own pictures, too
+
+
+@pytest.fixture(params=sorted(name for name in ATTACKS if issubclass(ATTACKS.load(name), CrossFitted)))
+def cross_fitted(request: pytest.FixtureRequest) -> CrossFitted:
+    attack = ATTACKS.load(str(request.param))()
+    assert isinstance(attack, CrossFitted)
+    return attack
+
+
+def test_it_answers_out_of_fold_for_the_validation_split_at_least(cross_fitted: CrossFitted) -> None:
+    own = pairs()
+    cross_fitted.fit(own, head=mixing_head, budget_s=TINY_BUDGET_S)
+    validated = own.where(in_validation(own.sources))
+    assert set(validated.sources) <= set(cross_fitted.validation_pairs(own).sources)
+    answers = cross_fitted.out_of_fold(validated)
+    assert answers.shape == validated.pictures.shape
+    assert 0 <= answers.min() <= answers.max() <= 1
+    assert psnr_db(validated.pictures, answers).mean() > floor_psnr_db(own.pictures, validated.pictures).mean() + 10
+
+
+def test_its_out_of_fold_answers_know_nothing_that_the_activation_does_not_tell(cross_fitted: CrossFitted) -> None:
+    own = pairs(noise=True)
+    cross_fitted.fit(own, head=mixing_head, budget_s=SHORT_BUDGET_S)
+    validated = own.where(in_validation(own.sources))
+    reached = psnr_db(validated.pictures, cross_fitted.out_of_fold(validated)).mean()
+    assert reached < floor_psnr_db(own.pictures, validated.pictures).mean() + 0.5
+
+
+def test_asking_out_of_fold_before_fitting_is_an_error(cross_fitted: CrossFitted) -> None:
+    with pytest.raises(AttackError, match="before it was fitted"):
+        cross_fitted.out_of_fold(pairs())

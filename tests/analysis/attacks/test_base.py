@@ -88,11 +88,11 @@ def test_an_unknown_attack_gets_the_nearest_names() -> None:
         ATTACKS.load("liner")
 
 
-class Rehearsed(Attack):
+class Scripted(Attack):
     """Learns as it was told: seconds and decibels, step by step."""
 
-    name, access = "rehearsed", "black-box"
-    knows, cost = "its part", "nothing"
+    name, access = "scripted", "black-box"
+    knows, cost = "its script", "nothing"
 
     def __init__(self, *steps: tuple[float, float]) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Rehearsed(Attack):
 
 
 def converged(*steps: tuple[float, float]) -> bool | None:
-    attack = Rehearsed(*steps)
+    attack = Scripted(*steps)
     attack.fit(Pairs(PICTURES, ACTIVATIONS, SOURCES), head=unasked)
     return attack.converged
 
@@ -123,7 +123,7 @@ def converged(*steps: tuple[float, float]) -> bool | None:
         (((8, 20), (10, 20)), False),
         (((7, 20),), False),
     ],
-    ids=["last quarter", "still rising", "little of it known", "best before", "flat", "only its end known", "one look"],
+    ids=["last quarter", "still rising", "little of it known", "best before", "flat", "only its end known", "one step"],
 )
 def test_an_attack_that_gains_little_in_the_last_quarter_of_its_time_has_converged(
     steps: tuple[tuple[float, float], ...], expected: bool
@@ -131,7 +131,7 @@ def test_an_attack_that_gains_little_in_the_last_quarter_of_its_time_has_converg
     assert converged(*steps) is expected
 
 
-def test_an_attack_without_a_course_says_nothing_of_whether_it_has_converged() -> None:
+def test_an_attack_without_progress_says_nothing_of_whether_it_has_converged() -> None:
     assert converged() is None
 
 
@@ -139,8 +139,8 @@ def test_an_attack_that_had_no_time_to_learn_has_not_converged() -> None:
     assert converged((0, 20)) is False
 
 
-def test_each_fit_begins_a_new_course() -> None:
-    attack = Rehearsed((1, 10), (2, 11))
+def test_each_fit_reports_progress_of_its_own() -> None:
+    attack = Scripted((1, 10), (2, 11))
     for _ in range(2):
         attack.fit(Pairs(PICTURES, ACTIVATIONS, SOURCES), head=unasked)
         assert attack.progress == (Progress(1, 10), Progress(2, 11))

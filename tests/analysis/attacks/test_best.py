@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.attacks import Attack, HeadFunction, Pairs, Progress, best
+from analysis.attacks import Attack, CrossFitted, HeadFunction, Pairs, Progress, best
 from analysis.attacks.best import Best
-from analysis.attacks.validation import kept_back
+from analysis.attacks.validation import in_validation
 
 SOURCES = tuple(f"photograph-{index % 8}" for index in range(32))
 PICTURES = torch.rand(32, 3, 8, 8, generator=torch.Generator().manual_seed(0)) / 2 + 0.25
 OWN = Pairs(PICTURES, PICTURES.flatten(1), SOURCES)
 
 
-class Stub(Attack):
+class Stub(CrossFitted):
     """Answers its own pictures with a known error, and received ones with a shade that is its signature."""
 
     name, access = "stub", "white-box"
@@ -35,13 +35,21 @@ class Stub(Attack):
         self.made.append(self)
 
     def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
-        del head
-        self.given.append((budget_s, self.neighbour))
+        del own, head
+        self.given.append((budget_s, None))
+        self._learn()
+
+    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Stub) -> None:
+        del own, head
+        self.given.append((budget_s, start_from))
+        self._learn()
+
+    def _learn(self) -> None:
         self._progress = [Progress(1.0, self.shade)]
         if self.start is not self:
-            self.start.fit(own, head=torch.flatten)
+            self.start.fit(OWN, head=torch.flatten)
 
-    def rehearse(self, own: Pairs) -> Tensor:
+    def _out_of_fold(self, own: Pairs) -> Tensor:
         self.asked.append(own)
         return own.pictures + self.error
 
@@ -70,10 +78,9 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> SetErrors:
     return place
 
 
-def fitted(*, budget_s: float | None = None, neighbour: Attack | None = None) -> Best:
+def fitted(*, budget_s: float | None = None, start_from: Attack | None = None) -> Best:
     attack = Best()
-    attack.neighbour = neighbour
-    attack.fit(OWN, head=torch.flatten, budget_s=budget_s)
+    attack.fit(OWN, head=torch.flatten, budget_s=budget_s, start_from=start_from)
     return attack
 
 
@@ -91,13 +98,13 @@ def test_of_equals_the_simplest_is_chosen(stubs: SetErrors) -> None:
     assert fitted().chosen == "linear"
 
 
-def test_candidates_are_compared_on_the_same_pictures_of_photographs_kept_back(stubs: SetErrors) -> None:
+def test_candidates_are_compared_on_the_same_pictures_of_the_validation_split(stubs: SetErrors) -> None:
     candidates = stubs(0.1, 0.2, 0.3, 0.4)
     fitted()
-    kept = {source for source, is_kept in zip(SOURCES, kept_back(SOURCES).tolist(), strict=True) if is_kept}
+    validated = {source for source, is_in in zip(SOURCES, in_validation(SOURCES).tolist(), strict=True) if is_in}
     for candidate in candidates:
         (judged,) = candidate.asked
-        assert set(judged.sources) == kept
+        assert set(judged.sources) == validated
         assert torch.equal(judged.pictures, candidates[0].asked[0].pictures)
 
 
@@ -110,7 +117,7 @@ def test_pictures_are_judged_one_by_one_and_then_averaged_in_db(stubs: SetErrors
         answers[0] = 1 - answers[0].round()
         return answers
 
-    candidates[3].rehearse = mostly_exact  # type: ignore[method-assign]
+    candidates[3]._out_of_fold = mostly_exact  # type: ignore[method-assign]
     assert fitted().chosen == "refine"
 
 
@@ -127,12 +134,12 @@ def test_its_neighbours_decoder_goes_on_from_split_to_split_whoever_was_chosen(s
     _, _, _, before = stubs(0.01, 1, 1, 1)
     first = fitted()
     _, _, _, now = stubs(1, 1, 0.01, 1)
-    fitted(neighbour=first)
+    fitted(start_from=first)
     assert before.given[0][1] is None
     assert now.given[0][1] is before
 
 
-def test_an_attack_of_another_kind_is_no_neighbour(stubs: SetErrors) -> None:
+def test_an_attack_of_another_kind_is_no_start(stubs: SetErrors) -> None:
     _, _, _, refine = stubs(1, 1, 1, 1)
-    fitted(neighbour=Stub("another", ""))
+    fitted(start_from=Stub("another", ""))
     assert refine.given[0][1] is None

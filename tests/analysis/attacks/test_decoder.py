@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from analysis.attacks import HeadFunction, Pairs, decoder
+from analysis.attacks.augmentation import Augmentation
 from analysis.attacks.decoder import Decoder
 from analysis.attacks.linear import Linear
-from analysis.attacks.queries import Queries
-from analysis.attacks.validation import kept_back, spread
+from analysis.attacks.validation import in_validation
 from analysis.metrics import psnr_db
 
 HOURS = 7200.0
@@ -32,8 +32,8 @@ def pairs(count: int, seed: int) -> Pairs:
     return Pairs(seen, head(seen), tuple(f"photograph-{index % 8}" for index in range(count)))
 
 
-def rebuilt(attack: Linear | Decoder, *, budget_s: float, own: int = 96) -> Tensor:
-    attack.fit(pairs(own, 0), head=head, budget_s=budget_s)
+def rebuilt(attack: Linear | Decoder, *, budget_s: float, own: int = 96, start_from: Decoder | None = None) -> Tensor:
+    attack.fit(pairs(own, 0), head=head, budget_s=budget_s, start_from=start_from)
     return attack.rebuild(pairs(16, 1).activations)
 
 
@@ -50,7 +50,7 @@ def test_with_time_it_beats_the_linear_decoder_on_unseen_pictures(monkeypatch: p
 
 def test_as_many_steps_give_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "MOST_STEPS", 20)
-    monkeypatch.setattr(decoder, "_STEPS_BETWEEN_JUDGEMENTS", 5)
+    monkeypatch.setattr(decoder, "_STEPS_BETWEEN_CHECKPOINTS", 5)
     answers = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -77,15 +77,17 @@ def test_stages_double_from_the_grid_to_half_the_picture(
 # what it learns from, and what it is judged by
 
 
-def test_it_learns_from_queries_and_never_sees_photographs_that_are_kept_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_learns_from_queries_and_never_sees_photographs_that_it_is_validated_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given = []
 
-    class Watched(Queries):
+    class Watched(Augmentation):
         def __init__(self, head: HeadFunction, pictures: Tensor) -> None:
             given.append(pictures)
             super().__init__(head, pictures)
 
-    monkeypatch.setattr(decoder, "Queries", Watched)
+    monkeypatch.setattr(decoder, "Augmentation", Watched)
     monkeypatch.setattr(decoder, "MOST_STEPS", 2)
     asked = []
 
@@ -95,37 +97,37 @@ def test_it_learns_from_queries_and_never_sees_photographs_that_are_kept_back(mo
 
     own = pairs(96, 0)
     Decoder().fit(own, head=watched_head, budget_s=HOURS)
-    kept = kept_back(own.sources)
+    kept = in_validation(own.sources)
     assert torch.equal(given[0], own.pictures[~kept])
     assert asked == [decoder.BATCH] * 2
 
 
-def test_what_it_rehearses_it_did_not_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_answers_out_of_fold_it_did_not_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
     own, attack = pairs(96, 0), Decoder()
     attack.fit(own, head=head, budget_s=1e-3)
     linear = Linear()
     linear.fit(own, head=head)
-    assert len(attack.unseen(own)) == len(own), "it has learned nothing, so all are unseen"
-    torch.testing.assert_close(attack.rehearse(own), linear.rehearse(own))
-    monkeypatch.setattr(decoder, "_train", lambda _, learner, *__: learner)
+    assert len(attack.validation_pairs(own)) == len(own), "it has learned nothing, so all are unseen"
+    torch.testing.assert_close(attack.out_of_fold(own), linear.out_of_fold(own))
+    monkeypatch.setattr(decoder, "_train", lambda _, network, *__: network)
     attack.fit(own, head=head)
-    assert attack.unseen(own).sources == own.where(kept_back(own.sources)).sources
+    assert attack.validation_pairs(own).sources == own.where(in_validation(own.sources)).sources
 
 
-def test_its_rehearsal_is_what_its_progress_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_out_of_fold_answers_are_what_its_progress_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "MOST_STEPS", 200)
     own, attack = pairs(400, 0), Decoder()
     attack.fit(own, head=head, budget_s=HOURS)
     assert len(attack.progress) == 5
-    judged = spread(attack.unseen(own), decoder.MOST_JUDGED)
-    reached = float(psnr_db(judged.pictures, attack.rehearse(judged)).mean())
+    judged = attack.validation_pairs(own).round_robin(decoder.MOST_VALIDATION_PICTURES)
+    reached = float(psnr_db(judged.pictures, attack.out_of_fold(judged)).mean())
     assert reached == pytest.approx(attack.progress[-1].psnr_db, abs=0.01)
     assert reached > attack.progress[0].psnr_db
 
 
 def test_its_progress_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "MOST_STEPS", 40)
-    monkeypatch.setattr(decoder, "_STEPS_BETWEEN_JUDGEMENTS", 2)
+    monkeypatch.setattr(decoder, "_STEPS_BETWEEN_CHECKPOINTS", 2)
     monkeypatch.setattr(decoder, "LEARNING_RATE", 0.1)  # so that it goes astray at times
     attack = Decoder()
     attack.fit(pairs(96, 0), head=head, budget_s=HOURS)
@@ -135,7 +137,7 @@ def test_its_progress_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [step.seconds for step in attack.progress] == sorted(step.seconds for step in attack.progress)
 
 
-# its neighbour
+# its warm start
 
 
 def corrector(channels: int, side: int, seed: int) -> decoder._Corrector:
@@ -156,7 +158,7 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> list[bool]:
 def test_the_neighbours_weights_are_taken_over_where_shapes_fit() -> None:
     mine, theirs = corrector(20, 8, 0), corrector(30, 8, 1)
     mine_before, theirs_before = copy.deepcopy(mine), copy.deepcopy(theirs)
-    mine.inherit(theirs)
+    mine.warm_start(theirs)
     assert same(mine.enter, theirs.enter) == [False] + [True] * 9, "all but the weights of 20 channels in place of 30"
     assert same(mine.enter, mine_before.enter)[0], "they stay its own"
     assert all(same(mine.stages, theirs.stages))
@@ -169,7 +171,7 @@ def test_stages_are_matched_from_the_pictures_side(sides: tuple[int, int]) -> No
     mine, theirs = corrector(20, sides[0], 0), corrector(20, sides[1], 1)
     before = copy.deepcopy(mine)
     assert {len(mine.stages), len(theirs.stages)} == {1, 3}
-    mine.inherit(theirs)
+    mine.warm_start(theirs)
     assert all(same(mine.leave, theirs.leave))
     assert all(same(mine.stages[-1], theirs.stages[-1]))
     assert all(same(mine.stages[:-1], before.stages[:-1]))
@@ -181,9 +183,8 @@ def test_after_its_neighbour_it_is_soon_as_good_as_that(monkeypatch: pytest.Monk
     own = pairs(400, 0)
     neighbour.fit(own, head=head, budget_s=HOURS)
     monkeypatch.setattr(decoder, "MOST_STEPS", 50)
-    warm.neighbour = neighbour
-    for attack in (cold, warm):
-        attack.fit(own, head=head, budget_s=HOURS)
+    cold.fit(own, head=head, budget_s=HOURS)
+    warm.fit(own, head=head, budget_s=HOURS, start_from=neighbour)
     gained = [attack.progress[-1].psnr_db - attack.progress[0].psnr_db for attack in (neighbour, cold, warm)]
     assert gained[2] > gained[1] + 0.3
     assert gained[2] > 0.8 * gained[0]
@@ -194,8 +195,8 @@ def test_with_a_neighbour_and_no_time_it_still_answers_as_the_linear_decoder_doe
     neighbour.fit(pairs(96, 0), head=head, budget_s=1e-3)
     for parameter in neighbour._network.parameters():
         torch.nn.init.normal_(parameter)
-    attack.neighbour = neighbour
-    assert torch.equal(rebuilt(attack, budget_s=1e-3), rebuilt(Linear(), budget_s=1e-3))
+    warm = rebuilt(attack, budget_s=1e-3, start_from=neighbour)
+    assert torch.equal(warm, rebuilt(Linear(), budget_s=1e-3))
 
 
 @pytest.mark.parametrize(
@@ -215,9 +216,9 @@ def test_its_own_choice_of_a_budget_is_shorter_after_its_neighbour(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own, attack = pairs(24, 0), Decoder()
-    if neighbour is not None:
-        attack.neighbour = neighbour()
-        attack.neighbour.fit(own, head=head, budget_s=1e-3)
+    start_from = neighbour() if neighbour else None
+    if start_from:
+        start_from.fit(own, head=head, budget_s=1e-3)
     deadlines = []
 
     def untrained(first: decoder._Corrector, *given: object) -> decoder._Corrector:
@@ -226,5 +227,5 @@ def test_its_own_choice_of_a_budget_is_shorter_after_its_neighbour(
 
     monkeypatch.setattr(decoder, "_train", untrained)
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
-    attack.fit(own, head=head, budget_s=budget_s)
+    attack.fit(own, head=head, budget_s=budget_s, start_from=start_from)
     assert deadlines == [1000 + expected]

@@ -89,7 +89,7 @@ def test_many_channels_are_reduced_and_still_inverted(photographs: Pictures) -> 
     assert psnr > 35
 
 
-def test_it_rehearses_as_if_it_did_not_know_the_photograph(photographs: Pictures) -> None:
+def test_it_answers_out_of_fold_as_if_it_did_not_know_the_photograph(photographs: Pictures) -> None:
     head = nn.Sequential(random_convolution(stride=4, channels=12), nn.ReLU())
     own, unseen = photographs.train.as_float(), photographs.held_out.as_float()
     with torch.no_grad():
@@ -97,14 +97,14 @@ def test_it_rehearses_as_if_it_did_not_know_the_photograph(photographs: Pictures
         attack = Linear()
         attack.fit(pairs, head=head)
         reached = float(psnr_db(unseen, attack.rebuild(head(unseen))).mean())
-    rehearsed = attack.rehearse(pairs)
+    out_of_fold = attack.out_of_fold(pairs)
     known = psnr_db(own, attack.rebuild(pairs.activations)).mean()
-    assert psnr_db(own, rehearsed).mean() < known
-    assert psnr_db(own, rehearsed).mean() == pytest.approx(reached, abs=3)
-    assert 0 <= rehearsed.min() <= rehearsed.max() <= 1
+    assert psnr_db(own, out_of_fold).mean() < known
+    assert psnr_db(own, out_of_fold).mean() == pytest.approx(reached, abs=3)
+    assert 0 <= out_of_fold.min() <= out_of_fold.max() <= 1
 
 
-def test_a_rehearsal_does_not_fall_for_activations_that_name_the_photograph(photographs: Pictures) -> None:
+def test_out_of_fold_answers_do_not_fall_for_activations_that_name_the_photograph(photographs: Pictures) -> None:
     own = photographs.train.as_float()
     known = sorted(set(photographs.train.sources))
     names = torch.tensor([known.index(source) for source in photographs.train.sources])
@@ -112,16 +112,18 @@ def test_a_rehearsal_does_not_fall_for_activations_that_name_the_photograph(phot
     attack = Linear()
     attack.fit(pairs, head=torch.flatten)
     mean = own.mean(0, keepdim=True).expand_as(own)
-    assert psnr_db(own, attack.rehearse(pairs)).mean() < psnr_db(own, mean).mean() + 0.5
+    assert psnr_db(own, attack.out_of_fold(pairs)).mean() < psnr_db(own, mean).mean() + 0.5
 
 
-def test_it_can_rehearse_all_of_the_receivers_own_pictures_or_some(photographs: Pictures) -> None:
+def test_it_can_answer_out_of_fold_for_all_of_the_receivers_own_pictures_or_some(photographs: Pictures) -> None:
     head = random_convolution(stride=4, channels=12)
     own = photographs.train.as_float()
     with torch.no_grad():
         pairs = Pairs(own, head(own), photographs.train.sources)
     attack = Linear()
     attack.fit(pairs, head=head)
-    assert attack.unseen(pairs) is pairs
+    assert attack.validation_pairs(pairs) is pairs
     some = torch.tensor([40, 3, 77])
-    torch.testing.assert_close(attack.rehearse(pairs.where(some)), attack.rehearse(pairs)[some], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        attack.out_of_fold(pairs.where(some)), attack.out_of_fold(pairs)[some], atol=1e-4, rtol=0
+    )

@@ -98,7 +98,7 @@ def test_it_finds_the_picture_whose_activation_was_received() -> None:
     assert psnr_db(PICTURES, found).min() > psnr_db(PICTURES, START).min() + 15
 
 
-def test_the_course_begins_at_the_start_and_asks_the_head_once_for_each_step() -> None:
+def test_checkpoints_begin_at_the_start_and_the_head_is_asked_once_for_each_step() -> None:
     asked = 0
 
     def counted(seen: Tensor) -> Tensor:
@@ -106,15 +106,15 @@ def test_the_course_begins_at_the_start_and_asks_the_head_once_for_each_step() -
         asked += 1
         return head(seen)
 
-    course = replace(SEARCH, head=counted, evaluations=7).course(ACTIVATIONS, START, NO_VARIATION)
-    first, *others = course
+    checkpoints = replace(SEARCH, head=counted, evaluations=7).checkpoints(ACTIVATIONS, START, NO_VARIATION)
+    first, *others = checkpoints
     assert torch.equal(first, START)
     assert (len(others), asked) == (6, 7)
 
 
 def test_a_longer_search_begins_as_a_shorter_one_and_comes_closer() -> None:
     short, long = (
-        list(replace(SEARCH, evaluations=count).course(ACTIVATIONS, START, NO_VARIATION)) for count in (5, 20)
+        list(replace(SEARCH, evaluations=count).checkpoints(ACTIVATIONS, START, NO_VARIATION)) for count in (5, 20)
     )
     assert all(torch.equal(one, other) for one, other in zip(short, long, strict=False))
     left = torch.stack([distance(head(found), ACTIVATIONS) + 10 * out_of_range(found) for found in long])

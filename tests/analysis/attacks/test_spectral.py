@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from analysis.attacks import HeadFunction, Pairs, decoder, spectral
+from analysis.attacks.augmentation import Augmentation
 from analysis.attacks.blend import Blend
 from analysis.attacks.decoder import Decoder, _Corrector
 from analysis.attacks.linear import Linear
-from analysis.attacks.queries import Queries
 from analysis.attacks.spectral import BLENDED_ON, EVALUATIONS, VARIATIONS, Refine, Spectral
-from analysis.attacks.validation import kept_back, spread
+from analysis.attacks.validation import in_validation
 from analysis.metrics import psnr_db
 from tests.parts.clock import Clock
 from tests.parts.smooth import smooth_pictures
@@ -114,13 +114,13 @@ def test_its_validation_pictures_are_the_receivers_own_as_if_they_were_unknown(
 ) -> None:
     attack = Spectral()
     attack.fit(OWN, head=HEAD)
-    chosen = spread(OWN, BLENDED_ON)
-    rehearsed, remembered = attack.start.rehearse(chosen), attack.start.rebuild(chosen.activations)
+    chosen = OWN.round_robin(BLENDED_ON)
+    out_of_fold, remembered = attack.start.out_of_fold(chosen), attack.start.rebuild(chosen.activations)
     assert len(blends) == len(VARIATIONS) + len(attack.progress)
     for (start, _), pictures in blends:
         count = len(pictures)
         assert torch.equal(pictures, chosen.pictures[:count])
-        torch.testing.assert_close(start, rehearsed[:count])
+        torch.testing.assert_close(start, out_of_fold[:count])
         assert not torch.allclose(start, remembered[:count], atol=1e-3)
 
 
@@ -129,15 +129,15 @@ def test_refine_judges_itself_by_photographs_that_its_decoder_does_not_learn_fro
 ) -> None:
     learned = []
 
-    class Watched(Queries):
+    class Watched(Augmentation):
         def __init__(self, head: HeadFunction, pictures: Tensor) -> None:
             learned.append(pictures)
             super().__init__(head, pictures)
 
-    monkeypatch.setattr(decoder, "Queries", Watched)
-    monkeypatch.setattr(decoder, "_train", lambda _, learner, *__: learner)
+    monkeypatch.setattr(decoder, "Augmentation", Watched)
+    monkeypatch.setattr(decoder, "_train", lambda _, network, *__: network)
     Refine().fit(OWN, head=HEAD, budget_s=NO_TIME_S)
-    kept = OWN.where(kept_back(OWN.sources)).pictures
+    kept = OWN.where(in_validation(OWN.sources)).pictures
     assert len(learned) == 1
     assert len(learned[0]) + len(kept) == len(OWN)
     for pictures in (pictures for _, pictures in blends):
@@ -145,12 +145,12 @@ def test_refine_judges_itself_by_photographs_that_its_decoder_does_not_learn_fro
         assert not any((learned[0] == picture).flatten(1).all(1).any() for picture in pictures)
 
 
-def test_its_rehearsal_is_its_answer_from_its_starts_rehearsal(fitted: Spectral) -> None:
+def test_its_out_of_fold_answer_is_a_search_from_its_starts_out_of_fold_answer(fitted: Spectral) -> None:
     known = OWN.first(6)
-    rehearsed = fitted.rehearse(known)
-    assert 0 <= rehearsed.min() <= rehearsed.max() <= 1
-    assert not torch.equal(rehearsed, fitted.rebuild(known.activations))
-    assert psnr_db(known.pictures, rehearsed).mean() > psnr_db(known.pictures, fitted.start.rehearse(known)).mean() + 3
+    answers = fitted.out_of_fold(known)
+    assert 0 <= answers.min() <= answers.max() <= 1
+    assert not torch.equal(answers, fitted.rebuild(known.activations))
+    assert psnr_db(known.pictures, answers).mean() > psnr_db(known.pictures, fitted.start.out_of_fold(known)).mean() + 3
 
 
 # its budget
@@ -185,16 +185,16 @@ def test_without_a_budget_the_search_ends_where_no_more_pays(monkeypatch: pytest
     monkeypatch.setattr(spectral, "_WORTH_DB", 100.0)
     attack = Spectral()
     attack.fit(OWN, head=HEAD)
-    assert len(attack.progress) == 1 + spectral._LOOKS_TO_GAIN_IN
+    assert len(attack.progress) == 1 + spectral._CHECKPOINTS_TO_GAIN_IN
 
 
 def test_refine_leaves_a_quarter_of_its_budget_to_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
 
     class Watched(Linear):
-        def fit(self, own: Pairs, *, head: HeadFunction, budget_s: float | None = None) -> None:
+        def fit(self, own: Pairs, *, budget_s: float | None = None, **others: Any) -> None:
             given.append(budget_s)
-            super().fit(own, head=head)
+            super().fit(own, **others)
 
     monkeypatch.setattr(Refine, "begins_at", Watched)
     for limit in ("TO_CHOOSE", "EVALUATIONS", "MOST_EVALUATIONS"):
@@ -204,28 +204,29 @@ def test_refine_leaves_a_quarter_of_its_budget_to_the_search(monkeypatch: pytest
     assert given == [6.0, None]
 
 
-# its neighbour
+# its warm start
 
 
 def test_refine_hands_its_neighbours_decoder_to_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     inherited = []
-    monkeypatch.setattr(_Corrector, "inherit", lambda _, other: inherited.append(other))
+    monkeypatch.setattr(_Corrector, "warm_start", lambda _, other: inherited.append(other))
     one, other = Refine(), Refine()
     one.fit(OWN, head=HEAD, budget_s=NO_TIME_S)
-    other.neighbour = one
-    other.fit(OWN, head=HEAD, budget_s=NO_TIME_S)
+    other.fit(OWN, head=HEAD, budget_s=NO_TIME_S, start_from=one)
     assert isinstance(other.start, Decoder)
     assert isinstance(one.start, Decoder)
     assert inherited == [one.start._network]
-    assert other.neighbour is other.start.neighbour is None, "what is not needed any more is not kept alive"
+    kept = [held for holder in (other, other.start) for held in vars(holder).values()]
+    assert not any(held is one or held is one.start for held in kept), "what is not needed any more is not kept alive"
 
 
-def test_an_attack_of_another_kind_is_no_neighbour() -> None:
+def test_an_attack_of_another_kind_is_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    inherited: list[object] = []
+    monkeypatch.setattr(_Corrector, "warm_start", lambda _, other: inherited.append(other))
     attack, other = Refine(), Spectral()
     other.fit(OWN, head=HEAD, budget_s=NO_TIME_S)
-    attack.neighbour = other
-    attack.fit(OWN, head=HEAD, budget_s=NO_TIME_S)
-    assert attack.start.neighbour is None
+    attack.fit(OWN, head=HEAD, budget_s=NO_TIME_S, start_from=other)
+    assert not inherited
 
 
 def test_each_search_asks_for_as_many_photographs_as_what_it_begins_at() -> None:

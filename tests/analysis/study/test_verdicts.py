@@ -118,7 +118,7 @@ def test_cells_whose_attack_did_not_converge_are_counted(record: RecordMaker) ->
     assert of_residual(effects(found)).unconverged == {"skip/plain": 0, "skip/residual": 2}
 
 
-def test_an_attack_without_a_course_of_its_own_is_not_called_unconverged(record: RecordMaker) -> None:
+def test_an_attack_without_progress_is_not_called_unconverged(record: RecordMaker) -> None:
     found = [record("skip/plain"), record("skip/residual")]
     assert sum(of_residual(effects(found)).unconverged.values()) == 0
 

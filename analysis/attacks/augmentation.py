@@ -1,4 +1,4 @@
-"""Ever new pictures made of the receiver's own, and what the head answers to them."""
+"""Data augmentation: ever new pictures made of the receiver's own, and what the head answers to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SWAPPED, _INVERTED = 0.5, 1 / 3
 _GAIN, _GAMMA = 0.2, 0.4
 
 
-class Queries:
+class Augmentation:
     """Draws crops, mirrors and colours of pictures, and asks the head for their activations.
 
     A dozen photographs teach a decoder little; their variations, which cost a query each, several times as much.

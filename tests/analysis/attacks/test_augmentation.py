@@ -1,4 +1,4 @@
-"""Queries are pictures like the receiver's own, with what the head really answers to them."""
+"""Augmented pictures are like the receiver's own, with what the head really answers to them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from analysis.attacks.queries import Queries, _crop, _recoloured
+from analysis.attacks.augmentation import Augmentation, _crop, _recoloured
 
 SIZE = (12, 20)
 
@@ -27,7 +27,7 @@ def _same_numbers() -> None:
 
 @pytest.mark.parametrize("count", [1, 16, 200])
 def test_it_gives_as_many_pictures_as_asked_for_in_range_with_their_activations(count: int) -> None:
-    drawn, activations = Queries(head, pictures()).draw(count)
+    drawn, activations = Augmentation(head, pictures()).draw(count)
     assert drawn.shape == (count, 3, *SIZE)
     assert 0 <= drawn.min() <= drawn.max() <= 1
     assert torch.equal(activations, head(drawn))
@@ -35,45 +35,45 @@ def test_it_gives_as_many_pictures_as_asked_for_in_range_with_their_activations(
 
 @pytest.mark.parametrize("own", [torch.zeros(2, 3, *SIZE), torch.ones(2, 3, *SIZE), pictures().round()])
 def test_black_and_white_pictures_stay_in_range(own: Tensor) -> None:
-    drawn, _ = Queries(head, own).draw(100)
+    drawn, _ = Augmentation(head, own).draw(100)
     assert torch.isfinite(drawn).all()
     assert 0 <= drawn.min() <= drawn.max() <= 1
 
 
 def test_it_leaves_the_given_pictures_unchanged() -> None:
     own = pictures()
-    Queries(head, own).draw(100)
+    Augmentation(head, own).draw(100)
     assert torch.equal(own, pictures())
 
 
-def test_no_two_queries_are_the_same_and_none_is_a_given_picture() -> None:
-    queries = Queries(head, pictures())
-    drawn = torch.cat([queries.draw(30)[0], queries.draw(30)[0]])
+def test_no_two_pictures_are_the_same_and_none_is_a_given_picture() -> None:
+    augmentation = Augmentation(head, pictures())
+    drawn = torch.cat([augmentation.draw(30)[0], augmentation.draw(30)[0]])
     assert len(torch.unique(drawn, dim=0)) == 60
-    assert not any(torch.equal(query, own) for query in drawn for own in pictures())
+    assert not any(torch.equal(one, own) for one in drawn for own in pictures())
 
 
 def test_all_pictures_are_drawn_from() -> None:
     """Each has stripes of a width of its own, which no change of colours hides and no crop doubles."""
     widths = (1, 3, 10)
     own = torch.stack([(torch.arange(SIZE[1]) // width % 2).float().expand(3, *SIZE) for width in widths])
-    drawn, _ = Queries(head, own).draw(60)
+    drawn, _ = Augmentation(head, own).draw(60)
     edges = (drawn[:, 0, 6].diff(dim=1).abs() > 0.2).sum(1)
     assert (edges <= 3).any()
     assert ((edges > 3) & (edges <= 12)).any()
     assert (edges > 12).any()
 
 
-def test_the_same_numbers_give_the_same_queries() -> None:
-    first, _ = Queries(head, pictures()).draw(8)
+def test_the_same_numbers_give_the_same_pictures() -> None:
+    first, _ = Augmentation(head, pictures()).draw(8)
     torch.manual_seed(0)
-    again, _ = Queries(head, pictures()).draw(8)
+    again, _ = Augmentation(head, pictures()).draw(8)
     assert torch.equal(first, again)
 
 
 def test_the_head_is_asked_without_gradients() -> None:
     weight = torch.ones(1, requires_grad=True)
-    _, activations = Queries(lambda seen: seen * weight, pictures()).draw(2)
+    _, activations = Augmentation(lambda seen: seen * weight, pictures()).draw(2)
     assert not activations.requires_grad
 
 
