@@ -20,11 +20,11 @@ from analysis.attacks import HeadFunction, Pairs
 from analysis.attacks.matching import feature_residual
 from analysis.attacks.trial import Trial
 from analysis.errors import AttackError
-from analysis.metrics import floor_psnr_db, oracle_mean_colour_psnr_db, psnr_db, ssim
-from device_runner.errors import SplitbenchError
+from analysis.judging import FAILURES, Judge, collect_pairs, groups, holds_pictures_apart, values
+from analysis.metrics import oracle_mean_colour_psnr_db
 from device_runner.files import scratch_beside
 from harness.errors import ResultsError
-from harness.heads import BATCH, TorchHead
+from harness.heads import TorchHead
 from harness.pictures import Pictures
 from harness.results.schema import Cell, LeakageRecord
 from harness.results.store import RunStore
@@ -34,13 +34,6 @@ from harness.splits import (
     Network,
     SplitPoint,
 )
-
-# Activations of the receiver's own pictures that are kept per split, and at once.
-SPLIT_BYTES = 100 * 2**20
-GROUP_BYTES = 2500 * 2**20
-FEWEST_PICTURES = 48
-# Judging may fail inside torch or numpy, where memory is short: that row says so, the others go on.
-FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
 
 _MIXED = (
     "its activation does not hold one picture after the other along its first dimension: attacks cannot learn from it"
@@ -83,78 +76,34 @@ def attack_network(
     missing = [t for t in targets if any((t.cell.hash, name) not in done for name in attacks)]
     if not missing:
         return
-    bench = _Bench(store, network, pictures)
-    yield from bench.reference([t for t in missing if t.point.index == 0])
+    recorder = _Recorder(store, network, pictures)
+    yield from recorder.reference([t for t in missing if t.point.index == 0])
     mixed = [t for t in missing if not holds_pictures_apart(network, t.point)]
     untried = [(name, t) for t in mixed for name in attacks if (t.cell.hash, name) not in done]
-    yield from (bench.without_figures(name, t, "failed", _MIXED) for name, t in untried)
+    yield from (recorder.without_figures(name, t, "failed", _MIXED) for name, t in untried)
     missing = [t for t in missing if t not in mixed]
     points = sorted({t.point for t in missing if t.point.index}, key=lambda point: point.index)
-    for group in _groups(points, len(pictures.train)):
+    for group in groups(points, len(pictures.train)):
         own = collect_pairs(graph(), group, pictures)
         for point in group:
             here = [t for t in missing if t.point == point]
             for name in attacks:
                 todo = [t for t in here if (t.cell.hash, name) not in done]
-                yield from bench.judge(name, own[point.index], todo)
+                yield from recorder.attack(name, own[point.index], todo)
             del own[point.index]
 
 
-def holds_pictures_apart(network: Network, point: SplitPoint) -> bool:
-    """Whether the activation of many pictures is those of each, one after the other along the first dimension."""
-    node = next(n for n in network.graph(BATCH).graph.nodes if n.name == point.node)
-    return tuple(node.meta["val"].shape) == (BATCH, *point.activation_shape[1:])
-
-
-def collect_pairs(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: Pictures) -> dict[int, Pairs]:
-    """Pair the receiver's own pictures with what its heads make of them, many splits in one pass; by split index."""
-    own = pictures.train.as_float()
-    counts = {p.index: _own_pictures(p, len(own)) for p in points}
-    found = {p.index: torch.empty(counts[p.index], *p.activation_shape[1:]) for p in points}
-    for start in range(0, max(counts.values()), BATCH):
-        wanted = [p for p in points if counts[p.index] > start]
-        batch = own[start : start + BATCH]
-        if len(batch) < BATCH <= len(own):  # keep one batch size: each has a graph of its own
-            batch = torch.cat([batch, own[: BATCH - len(batch)]])
-        for values in graph.activations(batch, wanted, batch=len(batch)):
-            for index, value in values.items():
-                kept = found[index][start : start + BATCH]
-                kept.copy_(value[: len(kept)])
-    return {
-        index: Pairs(own[: counts[index]], activations, pictures.train.sources[: counts[index]])
-        for index, activations in found.items()
-    }
-
-
-def _own_pictures(point: SplitPoint, available: int) -> int:
-    return min(available, max(FEWEST_PICTURES, SPLIT_BYTES // point.activation_bytes))
-
-
-def _groups(points: Sequence[SplitPoint], available: int) -> Iterator[list[SplitPoint]]:
-    group: list[SplitPoint] = []
-    size = 0
-    for point in points:
-        own = _own_pictures(point, available) * point.activation_bytes
-        if group and size + own > GROUP_BYTES:
-            yield group
-            group, size = [], 0
-        group.append(point)
-        size += own
-    if group:
-        yield group
-
-
-class _Bench:
-    """What every attack of a run is judged by."""
+class _Recorder:
+    """Tries a run's attacks on one network, and keeps what came of each."""
 
     def __init__(self, store: RunStore, network: Network, pictures: Pictures) -> None:
         self.store, self.network, self.pictures = store, network, pictures
-        self.original = pictures.held_out.as_float()
-        self.floor = tuple(floor_psnr_db(pictures.train.as_float(), self.original).tolist())
-        self.oracle = tuple(oracle_mean_colour_psnr_db(self.original).tolist())
+        original = pictures.held_out.as_float()
+        self._judge = Judge(pictures.train.as_float(), original)
+        self._oracle = values(oracle_mean_colour_psnr_db(original))
         self._last: dict[str, Trial] = {}
         self._whole = TorchHead(network, network.points[-1])
-        self.classes = self._top1(self.original)
+        self._classes = self._top1(original)
 
     def reference(self, targets: Sequence[Target]) -> Iterator[LeakageRecord]:
         """Split 0: the receiver has the picture itself, whatever the attack."""
@@ -163,7 +112,7 @@ class _Bench:
                 own = LeakageRecord(cell=target.cell.hash, attack=name, status="ok", train_seconds=0.0)
                 yield self._keep(own, target, lambda shipped: shipped, None)
 
-    def judge(self, name: str, own: Pairs, targets: Sequence[Target]) -> Iterator[LeakageRecord]:
+    def attack(self, name: str, own: Pairs, targets: Sequence[Target]) -> Iterator[LeakageRecord]:
         """Train one attack for one split and judge it on every device's activations."""
         if not targets:
             return
@@ -213,13 +162,10 @@ class _Bench:
         rebuilt = rebuild(shipped)
         folder = self.store.reconstruction_folder(target.cell.hash, learned.attack)
         write_pictures(folder, rebuilt, self.pictures.held_out.names)
-        judged = {
-            "psnr_db": tuple(psnr_db(self.original, rebuilt).tolist()),
-            "ssim": tuple(ssim(self.original, rebuilt).tolist()),
-            "floor_psnr_db": self.floor,
-            "oracle_psnr_db": self.oracle,
-            "agreement": tuple((self._top1(rebuilt) == self.classes).tolist()),
-            "residual": tuple(feature_residual(matched, rebuilt, shipped).tolist()) if matched else (),
+        judged = asdict(self._judge.scores(rebuilt)) | {
+            "oracle_psnr_db": self._oracle,
+            "agreement": tuple((self._top1(rebuilt) == self._classes).tolist()),
+            "residual": values(feature_residual(matched, rebuilt, shipped)) if matched else (),
         }
         record = learned.model_copy(update=judged)
         self.store.journal.keep_leakage(record)

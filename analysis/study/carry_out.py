@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import asdict
 from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
 
 from analysis.attacks import ATTACKS, Attack, Pairs
-from analysis.leakage import FAILURES, collect_pairs
-from analysis.metrics import floor_psnr_db, psnr_db, ssim
+from analysis.judging import FAILURES, Judge, collect_pairs, received
 from analysis.study.cells import Cell, Plan, Specimen, grouped
 from analysis.study.photographs import Photographs
 from analysis.study.records import Journal, Record
@@ -64,25 +64,23 @@ def attack_specimen(
 
 def _records(specimen: Specimen, cells: Sequence[Cell], photographs: Photographs) -> Iterator[Record]:
     try:
-        bench = _Bench(make(specimen, photographs), photographs.sha256)
+        attackable = _Attackable(make(specimen, photographs), photographs.sha256)
     except FAILURES as exc:
         for cell in cells:
             yield Record(key=cell.key(photographs.sha256), cell=cell, status="failed", reason=str(exc))
         return
-    yield from map(bench.attack, cells)
+    yield from map(attackable.attack, cells)
 
 
-class _Bench:
-    """What all attacks on a specimen have in common."""
+class _Attackable:
+    """A specimen with the pairs at its cuts: what all attacks on it have in common."""
 
     def __init__(self, ready: Ready, photographs_sha256: str) -> None:
         self._ready, self._photographs_sha256 = ready, photographs_sha256
         points = list(dict.fromkeys(ready.points))
         self._own = collect_pairs(ready.network, points, ready.pictures)
-        self._judged = ready.pictures.held_out.as_float()
-        parts = list(ready.network.activations(self._judged, points))
-        self._shipped = {p.index: torch.cat([part[p.index] for part in parts]) for p in points}
-        self._floor = tuple(floor_psnr_db(ready.pictures.train.as_float(), self._judged).tolist())
+        self._received = received(ready.network, points, ready.pictures)
+        self._judge = Judge(ready.pictures.train.as_float(), ready.pictures.held_out.as_float())
 
     def attack(self, cell: Cell) -> Record:
         """A cell's record."""
@@ -102,22 +100,20 @@ class _Bench:
             reason = attack.skip(own.activation_shape, own.input_size)
             if reason is not None:
                 return record.model_copy(update={"status": "skipped", "reason": reason})
-            return record.model_copy(update=self._judge(attack, own, cell))
+            return record.model_copy(update=self._outcome(attack, own, cell))
         except FAILURES as exc:
             return record.model_copy(update={"status": "failed", "reason": str(exc)})
 
-    def _judge(self, attack: Attack, own: Pairs, cell: Cell) -> dict[str, object]:
+    def _outcome(self, attack: Attack, own: Pairs, cell: Cell) -> dict[str, object]:
         point = self._ready.points[cell.cut]
         began = time.perf_counter()
         attack.fit(own, head=TorchHead(self._ready.network, point))
-        rebuilt = attack.rebuild(self._shipped[point.index])
+        rebuilt = attack.rebuild(self._received[point.index])
         return {
             "converged": attack.converged,
             "seconds": time.perf_counter() - began,
             "sources": self._ready.pictures.held_out.sources,
-            "psnr_db": tuple(psnr_db(self._judged, rebuilt).tolist()),
-            "ssim": tuple(ssim(self._judged, rebuilt).tolist()),
-            "floor_psnr_db": self._floor,
+            **asdict(self._judge.scores(rebuilt)),
         }
 
 

@@ -202,7 +202,7 @@ def _cells(specimen: Specimen, attacks: Sequence[str]) -> Iterator[Cell]:
 def _protocol() -> str:
     """The settings and the code that figures depend on: those of two versions never meet in one verdict."""
     package = Path(__file__).parents[1]
-    files = [package / "metrics.py", *sorted((package / "attacks").glob("*.py"))]
+    files = [package / "judging.py", package / "metrics.py", *sorted((package / "attacks").glob("*.py"))]
     files += [package / "study" / name for name in ("families.py", "fitting.py", "specimens.py")]
     digest = hashlib.sha256()
     for file in files:

@@ -1,4 +1,4 @@
-"""Pairs that attacks are trained on, and the pictures that are written of what they rebuilt."""
+"""Attacks of a run fail alone, and the pictures that they rebuilt are written whole."""
 
 from __future__ import annotations
 
@@ -11,68 +11,16 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save
-from torch import fx, nn
 
-from analysis.leakage import FEWEST_PICTURES, Target, attack_network, collect_pairs, write_pictures
-from harness.codecs import Fp32
+from analysis.leakage import Target, attack_network, write_pictures
 from harness.errors import ResultsError
-from harness.models import Model, PictureModel
-from harness.pictures import Pictures, load_pictures
+from harness.pictures import Pictures
 from harness.results.schema import Cell, RunConfig, RunFile
 from harness.results.store import RunStore
-from harness.splits import Cut, CuttableGraph, Network, SplitPoint
+from harness.splits import Network
 from tests.parts.attacks import Raising
 
 SIZE = (32, 32)
-
-
-@pytest.fixture(scope="module")
-def pictures() -> Pictures:
-    return load_pictures("builtin", size=SIZE, train_count=FEWEST_PICTURES + 3, held_out_count=2)
-
-
-@pytest.fixture(scope="module")
-def network() -> Network:
-    torch.manual_seed(0)
-    layers = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(900, 5))
-    module = PictureModel(layers, mean=(0, 0, 0), std=(1, 1, 1)).eval()
-    return Network(Model("small", module, SIZE, "random", trained=False))
-
-
-def test_pairs_are_what_the_heads_make_of_the_receivers_own_pictures(network: Network, pictures: Pictures) -> None:
-    points = network.points[1:]
-    own = collect_pairs(network, points, pictures)
-    assert sorted(own) == [point.index for point in points]
-    for point in points:
-        pairs = own[point.index]
-        alone = torch.cat([network.head(point)(picture[None]) for picture in pictures.train.as_float()])
-        torch.testing.assert_close(pairs.activations, alone, atol=1e-5, rtol=0)
-        assert torch.equal(pairs.pictures, pictures.train.as_float())
-        assert pairs.sources == pictures.train.sources
-
-
-def test_a_large_activation_is_collected_for_fewer_pictures(
-    network: Network, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("analysis.leakage.SPLIT_BYTES", 1)
-    own = collect_pairs(network, network.points[1:], pictures)
-    assert {len(pairs) for pairs in own.values()} == {FEWEST_PICTURES}
-
-
-def test_points_that_end_in_one_kernel_both_get_its_activations(network: Network, pictures: Pictures) -> None:
-    first, second = network.points[1:3]
-
-    class Fused(CuttableGraph):
-        """Two split points in one node, as int8 has them where an operation keeps the scale."""
-
-        def graph(self, batch: int) -> fx.GraphModule:
-            return network.graph(batch)
-
-        def cut(self, point: SplitPoint) -> Cut:  # noqa: ARG002
-            return Cut(first.node, Fp32())
-
-    own = collect_pairs(Fused(), [first, second], pictures)
-    assert torch.equal(own[first.index].activations, own[second.index].activations)
 
 
 def test_written_pictures_are_those_that_were_given_and_take_the_place_of_earlier_ones(tmp_path: Path) -> None:

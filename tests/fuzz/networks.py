@@ -40,7 +40,7 @@ from analysis.campaign.phases import Phase, Phases
 from analysis.campaign.plan import lay_run
 from analysis.campaign.selection import everything, surveys
 from analysis.campaign.subject import Subject, Variant
-from analysis.leakage import collect_pairs, holds_pictures_apart
+from analysis.judging import collect_pairs, holds_pictures_apart
 from analysis.run import Run
 from device_runner.errors import RunnerError, SplitbenchError
 from harness.errors import ExportError

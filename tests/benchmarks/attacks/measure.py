@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
@@ -13,8 +13,7 @@ from torch import Tensor
 
 from analysis.attacks import ATTACKS, Attack, Pairs
 from analysis.attacks.matching import feature_residual
-from analysis.leakage import collect_pairs
-from analysis.metrics import floor_psnr_db, psnr_db, ssim
+from analysis.judging import Judge, collect_pairs, received, values
 from harness.heads import TorchHead
 from harness.models import LITE_NAMES, load_model
 from harness.pictures import Pictures, load_pictures
@@ -79,12 +78,12 @@ def _load(name: str, pictures: Pictures) -> Network:
 
 
 def _at_split(plan: Plan, network: Network, point: SplitPoint, pictures: Pictures) -> Iterator[Outcome]:
-    bench: _Bench | None = None
+    split: _Split | None = None
     for name, bits in product(plan.attacks, (None, *plan.bits)):
         outcome = plan.kept.find(network.model.name, point.index, _label(name, bits))
         if not _is_of(outcome, network, pictures):
-            bench = bench or _Bench(network, point, pictures)
-            outcome = bench.judge(name, bits, plan.budget_s)
+            split = split or _Split(network, point, pictures)
+            outcome = split.attack(name, bits, plan.budget_s)
             if outcome is not None:
                 plan.kept.keep(outcome)
         if outcome is not None:
@@ -97,17 +96,17 @@ def _is_of(outcome: Outcome | None, network: Network, pictures: Pictures) -> boo
     return outcome is not None and (outcome.weights_sha256, outcome.pictures_sha256) == (weights, pictures.sha256)
 
 
-class _Bench:
+class _Split:
     """One split, at which attacks are judged: what they learn from, and what they are asked."""
 
     def __init__(self, network: Network, point: SplitPoint, pictures: Pictures) -> None:
         self.network, self.point, self.pictures = network, point, pictures
         self.own: Pairs = collect_pairs(network, [point], pictures)[point.index]
-        self.original = pictures.held_out.as_float()
+        self.judge = Judge(self.own.pictures, pictures.held_out.as_float())
         self.head = TorchHead(network, point)
-        self.received = torch.cat([part[point.index] for part in network.activations(self.original, [point])])
+        self.received = received(network, [point], pictures)[point.index]
 
-    def judge(self, name: str, bits: int | None, budget_s: float) -> Outcome | None:
+    def attack(self, name: str, bits: int | None, budget_s: float) -> Outcome | None:
         """The attack's outcome; None where it cannot be tried. It learns from activations in as many bits."""
         attack, model = load_attack(name), self.network.model
         own = Pairs(self.own.pictures, quantised(self.own.activations, bits), self.own.sources)
@@ -132,10 +131,8 @@ class _Bench:
             fit_cpu_s=fitted - began,
             rebuild_cpu_s=ended - fitted,
             sources=self.pictures.held_out.sources,
-            psnr_db=_values(psnr_db(self.original, rebuilt)),
-            ssim=_values(ssim(self.original, rebuilt)),
-            residual=_values(feature_residual(self.head, rebuilt, self.received)),
-            floor_psnr_db=_values(floor_psnr_db(self.own.pictures, self.original)),
+            residual=values(feature_residual(self.head, rebuilt, self.received)),
+            **asdict(self.judge.scores(rebuilt)),
         )
 
 
@@ -153,7 +150,3 @@ def quantised(activations: Tensor, bits: int | None) -> Tensor:
 
 def _label(attack: str, bits: int | None) -> str:
     return attack if bits is None else f"{attack}, {bits} bit"
-
-
-def _values(tensor: Tensor) -> tuple[float, ...]:
-    return tuple(tensor.tolist())

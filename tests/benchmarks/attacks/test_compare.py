@@ -89,20 +89,20 @@ def test_the_summary_gives_figures_with_their_conditions() -> None:
     assert "nan" not in text
 
 
-class Counted(measure._Bench):
-    """Counts how often attacks are judged."""
+class Counted(measure._Split):
+    """Counts how often attacks are tried."""
 
     judged: list[str]
 
-    def judge(self, name: str, bits: int | None, budget_s: float) -> Outcome | None:
+    def attack(self, name: str, bits: int | None, budget_s: float) -> Outcome | None:
         Counted.judged.append(f"{self.point.index} {name}")
-        return super().judge(name, bits, budget_s)
+        return super().attack(name, bits, budget_s)
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> type[Counted]:
     Counted.judged = []
-    monkeypatch.setattr(measure, "_Bench", Counted)
+    monkeypatch.setattr(measure, "_Split", Counted)
     return Counted
 
 

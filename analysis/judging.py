@@ -1,0 +1,109 @@
+"""What every attack is given to learn from, and what its answers are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from analysis.attacks import Pairs
+from analysis.metrics import floor_psnr_db, psnr_db, ssim
+from device_runner.errors import SplitbenchError
+from harness.heads import BATCH
+from harness.pictures import Pictures
+from harness.splits import CuttableGraph, Network, SplitPoint
+
+# Activations of the receiver's own pictures that are kept per split, and at once.
+SPLIT_BYTES = 100 * 2**20
+GROUP_BYTES = 2500 * 2**20
+FEWEST_PICTURES = 48
+# Judging may fail inside torch or numpy, where memory is short: that row says so, the others go on.
+FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
+
+
+def holds_pictures_apart(network: Network, point: SplitPoint) -> bool:
+    """Whether the activation of many pictures is those of each, one after the other along the first dimension."""
+    node = next(n for n in network.graph(BATCH).graph.nodes if n.name == point.node)
+    return tuple(node.meta["val"].shape) == (BATCH, *point.activation_shape[1:])
+
+
+def collect_pairs(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: Pictures) -> dict[int, Pairs]:
+    """Pair the receiver's own pictures with what its heads make of them, many splits in one pass; by split index."""
+    own = pictures.train.as_float()
+    counts = {p.index: _own_pictures(p, len(own)) for p in points}
+    activations = {p.index: torch.empty(counts[p.index], *p.activation_shape[1:]) for p in points}
+    for start in range(0, max(counts.values()), BATCH):
+        wanted = [p for p in points if counts[p.index] > start]
+        batch = own[start : start + BATCH]
+        if len(batch) < BATCH <= len(own):  # keep one batch size: each has a graph of its own
+            batch = torch.cat([batch, own[: BATCH - len(batch)]])
+        for values in graph.activations(batch, wanted, batch=len(batch)):
+            for index, value in values.items():
+                kept = activations[index][start : start + BATCH]
+                kept.copy_(value[: len(kept)])
+    return {
+        index: Pairs(own[: counts[index]], values, pictures.train.sources[: counts[index]])
+        for index, values in activations.items()
+    }
+
+
+def groups(points: Sequence[SplitPoint], available: int) -> Iterator[list[SplitPoint]]:
+    """The points, as many together as memory has room for the pairs of; `available` pictures at most have one each."""
+    group: list[SplitPoint] = []
+    size = 0
+    for point in points:
+        own = _own_pictures(point, available) * point.activation_bytes
+        if group and size + own > GROUP_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(point)
+        size += own
+    if group:
+        yield group
+
+
+def _own_pictures(point: SplitPoint, available: int) -> int:
+    return min(available, max(FEWEST_PICTURES, SPLIT_BYTES // point.activation_bytes))
+
+
+def received(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: Pictures) -> dict[int, Tensor]:
+    """What a receiver gets for the held-out pictures where no device is in between, by split index."""
+    parts = list(graph.activations(pictures.held_out.as_float(), points))
+    return {p.index: torch.cat([part[p.index] for part in parts]) for p in points}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good rebuilt pictures are: a value for each held-out picture."""
+
+    psnr_db: tuple[float, ...]
+    ssim: tuple[float, ...]
+    floor_psnr_db: tuple[float, ...]
+
+
+class Judge:
+    """The held-out pictures, and the floor: what is reached without any activation.
+
+    Args:
+        own: the receiver's own pictures, N x 3 x H x W on [0, 1].
+        original: the held-out ones.
+    """
+
+    def __init__(self, own: Tensor, original: Tensor) -> None:
+        self.original = original
+        self._floor = values(floor_psnr_db(own, original))
+
+    def scores(self, rebuilt: Tensor) -> Scores:
+        """Judge pictures (in the order of the held-out ones).
+
+        Raises:
+            AttackError: they cannot be compared.
+        """
+        return Scores(values(psnr_db(self.original, rebuilt)), values(ssim(self.original, rebuilt)), self._floor)
+
+
+def values(tensor: Tensor) -> tuple[float, ...]:
+    """A vector's values, as records keep them."""
+    return tuple(tensor.tolist())
