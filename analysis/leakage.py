@@ -119,7 +119,7 @@ class _Recorder:
         head = TorchHead(self.network, targets[0].point, targets[0].cut)
         budget_s = self.store.file.config.attack_budget_s
         try:
-            trial = Trial(name)
+            trial = Trial(name, self.store.file.config.attacks)
             reason = trial.skip(own)
             if reason is not None:
                 yield from (self.without_figures(name, target, "skipped", reason) for target in targets)

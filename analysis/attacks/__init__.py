@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Sequence
 
 from analysis.attacks.base import Attack, CrossFitted, HeadFunction, Pairs, Progress
+from analysis.attacks.validation import in_validation
 from device_runner.errors import UsageError
 from device_runner.files import safe_name
 from device_runner.registry import Registry
 
-__all__ = ["ATTACKS", "Attack", "CrossFitted", "HeadFunction", "Pairs", "Progress", "check_attacks"]
+__all__ = ["ATTACKS", "Attack", "CrossFitted", "HeadFunction", "Pairs", "Progress", "check_attacks", "in_validation"]
 
 ATTACKS: Registry[Attack] = Registry(
     "attack",

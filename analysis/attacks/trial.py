@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from analysis.attacks import ATTACKS
-from analysis.attacks.base import HeadFunction, Pairs
+from analysis.attacks.base import Attack, CrossFitted, HeadFunction, Pairs
 from analysis.errors import AttackError
 from device_runner.errors import SplitbenchError
 from device_runner.raised import in_one_line
@@ -38,17 +38,23 @@ class Trial:
 
     Args:
         name: as `--attack` has it.
+        among: the run's attacks, for one that chooses among others.
 
     Raises:
         AttackError: by this and by every method: the attack's own code failed, or gave back something else than
             promised. The message says what and where.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, among: Sequence[str] = ()) -> None:
         self._kind = ATTACKS.load(name)
         self._is_ours = name in ATTACKS
         with self._theirs():
-            self._attack = self._kind()
+            self._attack = self._kind.among(among)
+
+    @property
+    def attack(self) -> Attack:
+        """The attack itself."""
+        return self._attack
 
     @property
     def is_white_box(self) -> bool:
@@ -65,10 +71,9 @@ class Trial:
 
     def fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Trial | None = None) -> None:
         """Learn from `own`, of which a user's attack gets a copy: other attacks learn from the same pairs."""
-        if not self._is_ours:  # the contract tests hold ours to change nothing
-            own = Pairs(own.pictures.clone(), own.activations.clone(), own.sources)
         with self._theirs():
-            self._attack.fit(own, head=head, budget_s=budget_s, start_from=start_from._attack if start_from else None)
+            start = start_from.attack if start_from else None
+            self._attack.fit(self._copied(own), head=head, budget_s=budget_s, start_from=start)
 
     def learned(self) -> Learned:
         """What it says of itself."""
@@ -100,6 +105,17 @@ class Trial:
                 remedy="divide bytes by 255, undo a normalisation, or clamp(0, 1) what is meant so",
             )
         return pictures
+
+    def out_of_fold(self, own: Pairs) -> Tensor:
+        """Its answers to some of the receiver's own pictures, as `CrossFitted.out_of_fold` gives them."""
+        assert isinstance(self._attack, CrossFitted)  # noqa: S101 - it is asked of no others
+        with self._theirs():
+            return self._attack.out_of_fold(self._copied(own))
+
+    def _copied(self, own: Pairs) -> Pairs:
+        if self._is_ours:  # the contract tests hold ours to change nothing
+            return own
+        return Pairs(own.pictures.clone(), own.activations.clone(), own.sources)
 
     @contextmanager
     def _theirs(self) -> Iterator[None]:

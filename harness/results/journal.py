@@ -61,13 +61,15 @@ class Journal:
 
     def keep_round(self, record: RoundRecord) -> None:
         """Write one finished round, before the next begins."""
+        rounds = self._rounds  # read before there is more to read
         write_whole(self._path(record), record.model_dump_json().encode())
-        self._rounds[record.key] = record
+        rounds[record.key] = record
 
     def keep_leakage(self, record: LeakageRecord) -> None:
         """Write one finished (cell, attack)."""
+        leakage = self._leakage
         write_whole(self._path(record), record.model_dump_json().encode())
-        self._leakage[record.key] = record
+        leakage[record.key] = record
 
     def forget_failures(self) -> None:
         """Failed rounds and attacks are tried again when a run goes on."""

@@ -47,7 +47,7 @@ USERS = "tests.parts.attacks"
 def shipped(tmp_path: Path, network: Network, pictures: Pictures) -> Callable[..., tuple[RunStore, list[Target]]]:
     """A run of these attacks whose one cell has shipped what its head makes of the held-out pictures."""
 
-    def ship(*attacks: str) -> tuple[RunStore, list[Target]]:
+    def ship(*attacks: str, budget_s: float | None = None) -> tuple[RunStore, list[Target]]:
         point = network.points[3]
         cell = Cell.model_validate(
             dict.fromkeys(("model", "weights", "weights_sha256", "split", "op", "device", "affinity", "link"), "")
@@ -62,6 +62,7 @@ def shipped(tmp_path: Path, network: Network, pictures: Pictures) -> Callable[..
             precisions=("fp32",),
             input_size=SIZE,
             attacks=attacks,
+            attack_budget_s=budget_s,
             pictures="builtin",
             weights="random",
             seed=0,
@@ -125,3 +126,12 @@ def test_ctrl_c_within_an_attack_ends_the_run_and_keeps_what_was_finished(
     with pytest.raises(KeyboardInterrupt):
         list(attack_network(store, network, lambda: network, targets, pictures))
     assert set(RunStore(store.folder).journal.leakage()) == {("c0", f"{USERS}:Mean")}
+
+
+def test_best_takes_a_users_attack_of_the_run_where_that_is_best(
+    shipped: Callable[..., tuple[RunStore, list[Target]]], network: Network, pictures: Pictures
+) -> None:
+    store, targets = shipped("best", f"{USERS}:Rival", budget_s=1.0)
+    best, rival = attack_network(store, network, lambda: network, targets, pictures)
+    assert (best.status, best.chosen) == ("ok", "rival")
+    assert best.psnr_db == rival.psnr_db

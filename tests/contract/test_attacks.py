@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.attacks import ATTACKS, Attack, CrossFitted, Pairs
-from analysis.attacks.validation import in_validation
+from analysis.attacks import ATTACKS, Attack, CrossFitted, Pairs, in_validation
 from analysis.errors import AttackError
 from analysis.metrics import floor_psnr_db, psnr_db
 from tests.parts.smooth import mixing_head, smooth_pictures

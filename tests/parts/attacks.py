@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.attacks import Attack, HeadFunction, Pairs, Progress
+from analysis.attacks import Attack, CrossFitted, HeadFunction, Pairs, Progress
 
 
 class Mean(Attack):
@@ -245,3 +245,65 @@ class Linear(Mean):
 
 class Twin(Mean):
     """Has the name of another one."""
+
+
+class Rival(CrossFitted):
+    """Answers the receiver's own pictures with an error of its choice, and received ones in black."""
+
+    name, access, knows, cost = "rival", "white-box", "public pictures", "nothing"
+    error: ClassVar[float] = 0.0
+    given: ClassVar[list[tuple[float | None, Attack | None]]] = []
+
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
+        del head
+        self._learn(own, budget_s, None)
+
+    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Rival) -> None:
+        del head
+        self._learn(own, budget_s, start_from)
+
+    def _learn(self, own: Pairs, budget_s: float | None, start_from: Rival | None) -> None:
+        self.given.append((budget_s, start_from))
+        self._progress = [Progress(1.0, 50.0)]
+        self.size = own.input_size
+
+    def _out_of_fold(self, own: Pairs) -> Tensor:
+        return own.pictures + self.error
+
+    def _rebuild(self, activations: Tensor) -> Tensor:
+        return torch.zeros(len(activations), 3, *self.size)
+
+
+class Unfit(Rival):
+    """Cannot learn."""
+
+    name = "unfit"
+
+    def _learn(self, own: Pairs, budget_s: float | None, start_from: Rival | None) -> None:
+        del own, budget_s, start_from
+        raise KeyError("no photographs")
+
+
+class Evasive(Rival):
+    """Has no answer out of fold."""
+
+    name = "evasive"
+
+    def _out_of_fold(self, own: Pairs) -> Tensor:
+        raise KeyError(own.sources[0])
+
+
+class Vandal(Rival):
+    """Changes the pairs that it is given."""
+
+    name = "vandal"
+    error = 0.5
+
+    def _learn(self, own: Pairs, budget_s: float | None, start_from: Rival | None) -> None:
+        super()._learn(own, budget_s, start_from)
+        own.pictures.zero_()
+
+    def _out_of_fold(self, own: Pairs) -> Tensor:
+        answers = super()._out_of_fold(own)
+        own.pictures.zero_()
+        return answers

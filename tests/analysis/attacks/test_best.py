@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.attacks import Attack, CrossFitted, HeadFunction, Pairs, Progress, best
+from analysis.attacks import Attack, CrossFitted, HeadFunction, Pairs, Progress, best, in_validation
 from analysis.attacks.best import Best
-from analysis.attacks.validation import in_validation
+from analysis.errors import AttackError
+from tests.parts import attacks
 
 SOURCES = tuple(f"photograph-{index % 8}" for index in range(32))
 PICTURES = torch.rand(32, 3, 8, 8, generator=torch.Generator().manual_seed(0)) / 2 + 0.25
@@ -143,3 +144,79 @@ def test_an_attack_of_another_kind_is_no_start(stubs: SetErrors) -> None:
     _, _, _, refine = stubs(1, 1, 1, 1)
     fitted(start_from=Stub("another", ""))
     assert refine.given[0][1] is None
+
+
+# users' attacks
+
+RIVAL, UNFIT, EVASIVE, VANDAL = (f"tests.parts.attacks:{name}" for name in ("Rival", "Unfit", "Evasive", "Vandal"))
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float | None, Attack | None]]:
+    """What the rival was given each time: budget and start."""
+    monkeypatch.setattr(attacks.Rival, "given", [])
+    return attacks.Rival.given
+
+
+@pytest.mark.parametrize(("error", "chosen"), [(0.001, "rival"), (0.05, "spectral")])
+def test_of_the_runs_attacks_a_users_own_takes_part(
+    error: float, chosen: str, stubs: SetErrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stubs(0.1, 0.01, 0.1, 0.1)
+    monkeypatch.setattr(attacks.Rival, "error", error)
+    attack = Best.among(["linear", "best", "tests.parts.attacks:Mean", RIVAL])
+    attack.fit(OWN, head=torch.flatten)
+    assert attack.chosen == chosen
+    if chosen == "rival":
+        assert attack.progress == (Progress(1.0, 50.0),)
+        assert torch.equal(attack.rebuild(OWN.activations[:2]), torch.zeros(2, 3, 8, 8))
+
+
+def test_an_attack_that_gives_no_out_of_fold_answers_and_a_built_in_one_are_not_added(stubs: SetErrors) -> None:
+    candidates = stubs(1, 1, 1, 1)
+    Best.among(["decoder_shifted", "linear", "tests.parts.attacks:Mean"]).fit(OWN, head=torch.flatten, budget_s=100.0)
+    assert (candidates[1].given[0][0], candidates[3].given[0][0]) == (20.0, 80.0), "nothing of the budget is for them"
+
+
+def test_a_users_attack_gets_as_much_of_the_budget_as_the_built_in_ones_together(
+    stubs: SetErrors, given: list[tuple[float | None, Attack | None]]
+) -> None:
+    _, spectral, _, refine = stubs(1, 1, 1, 1)
+    Best([RIVAL]).fit(OWN, head=torch.flatten, budget_s=100.0)
+    assert (spectral.given[0][0], refine.given[0][0], given) == (10.0, 40.0, [(50.0, None)])
+
+
+def test_a_users_attack_goes_on_from_split_to_split_too(
+    stubs: SetErrors, given: list[tuple[float | None, Attack | None]]
+) -> None:
+    first, second = Best([RIVAL]), Best([RIVAL])
+    stubs(1, 1, 1, 1)
+    first.fit(OWN, head=torch.flatten)
+    stubs(1, 1, 1, 1)
+    second.fit(OWN, head=torch.flatten, start_from=first)
+    assert [start and start.name for _, start in given] == [None, "rival"]
+
+
+def test_a_users_attack_that_cannot_learn_is_no_candidate(stubs: SetErrors) -> None:
+    stubs(0.01, 0.1, 0.1, 0.1)
+    attack = Best([UNFIT, RIVAL])
+    attack.fit(OWN, head=torch.flatten)
+    assert attack.chosen == "rival"
+
+
+def test_a_users_attack_without_out_of_fold_answers_is_told_with_its_place(stubs: SetErrors) -> None:
+    stubs(1, 1, 1, 1)
+    with pytest.raises(AttackError, match=rf"^{EVASIVE} gave no out-of-fold answers: KeyError: .*\(attacks\.py:\d+\)$"):
+        Best([EVASIVE]).fit(OWN, head=torch.flatten)
+
+
+def test_a_users_attack_that_changes_its_pairs_changes_them_for_nobody_else(
+    stubs: SetErrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stubs(1, 1, 1, 1)
+    before = PICTURES.clone()
+    monkeypatch.setattr(attacks.Rival, "error", 0.001)
+    attack = Best([VANDAL, RIVAL])
+    attack.fit(OWN, head=torch.flatten)
+    assert torch.equal(OWN.pictures, before)
+    assert attack.chosen == "rival"

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from analysis.attacks import HeadFunction, Pairs, decoder
+from analysis.attacks import HeadFunction, Pairs, decoder, in_validation
 from analysis.attacks.augmentation import Augmentation
 from analysis.attacks.decoder import Decoder
 from analysis.attacks.linear import Linear
-from analysis.attacks.validation import in_validation
 from analysis.metrics import psnr_db
 
 HOURS = 7200.0

@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from analysis.attacks import HeadFunction, Pairs, decoder, spectral
+from analysis.attacks import HeadFunction, Pairs, decoder, in_validation, spectral
 from analysis.attacks.augmentation import Augmentation
 from analysis.attacks.blend import Blend
 from analysis.attacks.decoder import Decoder, _Corrector
 from analysis.attacks.linear import Linear
 from analysis.attacks.spectral import BLENDED_ON, EVALUATIONS, VARIATIONS, Refine, Spectral
-from analysis.attacks.validation import in_validation
 from analysis.metrics import psnr_db
 from tests.parts.clock import Clock
 from tests.parts.smooth import smooth_pictures

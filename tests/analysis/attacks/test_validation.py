@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from analysis.attacks import Pairs
-from analysis.attacks.validation import in_validation
+from analysis.attacks import Pairs, in_validation
 
 
 def pairs(*sources: str) -> Pairs:
