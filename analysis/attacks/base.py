@@ -252,7 +252,7 @@ class Attack(ABC):
         """Learn from `own`, which is checked. Split it by `own.sources` to validate; change none of its tensors."""
 
     def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Self) -> None:  # noqa: ARG002
-        """As `_fit`, going on from what this attack learned at another split; by default nothing is taken over."""
+        """As `_fit`, going on from the same attack fitted at another split; by default nothing is taken over."""
         self._fit(own, head, budget_s)
 
     @abstractmethod

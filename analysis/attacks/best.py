@@ -41,13 +41,7 @@ class Best(Attack):
         """With those of a run's attacks that are users' own and `CrossFitted`."""
         return cls([one for one in attacks if one not in ATTACKS and issubclass(ATTACKS.load(one), CrossFitted)])
 
-    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
-        self._fit_all(own, head, budget_s, None)
-
-    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Best) -> None:
-        self._fit_all(own, head, budget_s, start_from)
-
-    def _fit_all(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Best | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Best | None = None) -> None:
         share_s = None if budget_s is None else budget_s / (1 + len(self._names))
         known = own.where(in_validation(own.sources)).round_robin(BLENDED_ON)
         reached: dict[Attack, float] = {
@@ -62,6 +56,9 @@ class Best(Attack):
                 raise AttackError(f"{name} gave no out-of-fold answers: {exc.message}", remedy=exc.remedy) from exc
         self._attack = max(reached, key=reached.__getitem__)
         self._progress = list(self._attack.progress)
+
+    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Best) -> None:
+        self._fit(own, head, budget_s, start_from)
 
     def _fit_built_in(
         self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Best | None

@@ -47,14 +47,9 @@ class Decoder(CrossFitted):
     fewest_sources = 3
     _network: _Corrector
 
-    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
-        self._fit_within(own, head, DEFAULT_BUDGET_S if budget_s is None else budget_s, None)
-
-    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Decoder) -> None:
-        self._fit_within(own, head, WARM_BUDGET_S if budget_s is None else budget_s, start_from._network)
-
-    def _fit_within(self, own: Pairs, head: HeadFunction, budget_s: float, start_from: _Corrector | None) -> None:
-        deadline = time.monotonic() + budget_s
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Decoder | None = None) -> None:
+        own_choice = WARM_BUDGET_S if start_from else DEFAULT_BUDGET_S
+        deadline = time.monotonic() + (own_choice if budget_s is None else budget_s)
         self._linear = Linear()
         self._linear.fit(own, head=head)
         validated = in_validation(own.sources)
@@ -65,10 +60,13 @@ class Decoder(CrossFitted):
             untrained = _Corrector(channels, grid, own.input_size)
             network = copy.deepcopy(untrained)
             if start_from:
-                network.warm_start(start_from)
+                network.warm_start(start_from._network)
             batches = _Batches(self._linear, Augmentation(head, own.where(~validated).pictures))
             self._network = _train(untrained, network, batches, validation, deadline, self._progress)
         self._learned = self._network is not untrained
+
+    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Decoder) -> None:
+        self._fit(own, head, budget_s, start_from)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
         linear = torch.cat([self._linear.rebuild(part) for part in torch.split(activations, BATCH)])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from analysis.attacks.base import HeadFunction, Pairs
-from analysis.attacks.decoder import Decoder, _Corrector
+from analysis.attacks.decoder import Decoder
 
 # So many "photographs", each of which is seen as often as the receiver has pictures for it.
 SOURCES = 48
@@ -27,11 +27,11 @@ class ShiftedDecoder(Decoder):
     knows = "answers to queries; no photographs"
     fewest_sources = 2
 
-    def _fit_within(self, own: Pairs, head: HeadFunction, budget_s: float, start_from: _Corrector | None) -> None:
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Decoder | None = None) -> None:
         leaves = dead_leaves(len(own), own.input_size)
         activations = torch.cat([head(part) for part in torch.split(leaves, 16)])
         sources = tuple(f"leaves-{index % SOURCES}" for index in range(len(own)))
-        super()._fit_within(Pairs(leaves, activations, sources), head, budget_s, start_from)
+        super()._fit(Pairs(leaves, activations, sources), head, budget_s, start_from)
 
     def validation_pairs(self, own: Pairs) -> Pairs:
         """All: it learned from none of them."""

@@ -54,25 +54,21 @@ class Spectral(CrossFitted):
     begins_at: ClassVar[type[CrossFitted]] = Linear
     share_of_start: ClassVar[float] = 0.0
 
-    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
-        self._fit_both(own, head, budget_s, None)
-
-    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Spectral) -> None:
-        self._fit_both(own, head, budget_s, start_from.start)
-
-    def _fit_both(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: CrossFitted | None) -> None:
-        """Fit the attack that the search begins at, which itself may have a warm start, then the search."""
+    def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Spectral | None = None) -> None:
         began = time.monotonic()
         deadline = math.inf if budget_s is None else began + budget_s
         self.start = self.begins_at()
         start_budget_s = None if budget_s is None else budget_s * self.share_of_start or None
-        self.start.fit(own, head=head, budget_s=start_budget_s, start_from=start_from)
+        self.start.fit(own, head=head, budget_s=start_budget_s, start_from=start_from.start if start_from else None)
         known = self.start.validation_pairs(own).round_robin(FILTERED_ON)
         answers = self.start.out_of_fold(known)
         self._head, self._filter = head, Filter.of(known.pictures - answers)
         self._mean = own.pictures.mean(0, keepdim=True)
         self._variation = self._choose(known.first(CHOSEN_ON), answers[:CHOSEN_ON], deadline)
         self._learn_blend(known.first(BLENDED_ON), answers[:BLENDED_ON], began, deadline)
+
+    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Spectral) -> None:
+        self._fit(own, head, budget_s, start_from)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
         return self._from(self.start.rebuild(activations), activations).clamp(0, 1)
