@@ -28,12 +28,7 @@ from harness.heads import TorchHead
 from harness.pictures import Pictures
 from harness.results.schema import Cell, LeakageRecord
 from harness.results.store import RunStore
-from harness.splits import (
-    Cut,
-    CuttableGraph,
-    Network,
-    SplitPoint,
-)
+from harness.splits import Cut, CuttableGraph, Network, SplitPoint
 
 _MIXED = (
     "its activation does not hold one picture after the other along its first dimension: attacks cannot learn from it"

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis import score
 from analysis.estimate import (
     Anchor,
     HeadEstimate,
@@ -27,7 +26,7 @@ from harness.results.axes import cell_key, curve_key
 from harness.results.columns import ESTIMATES, PROGRESS, SUMMARY, Column
 from harness.results.schema import Cell, LeakageRecord, RoundRecord, RunConfig, RunFile
 from harness.results.store import RunStore, find_run
-from harness.stats import Array, cluster_interval, is_unstable
+from harness.stats import Array, cluster_interval, is_unstable, source_interval
 
 _NS_PER_MS = 1e6
 _PANDAS_TYPES = {pa.string(): "string", pa.int64(): "Int64", pa.float64(): "float64", pa.bool_(): "boolean"}
@@ -301,7 +300,7 @@ def _leakage(record: LeakageRecord, sources: tuple[str, ...]) -> dict[str, objec
     if record.status != "ok":
         return {}
     psnr = np.asarray(record.psnr_db)
-    interval = score.cluster_interval(record.psnr_db, sources)
+    interval = source_interval(record.psnr_db, sources)
     return {
         "budget_s": record.budget_s,
         "train_pictures": record.train_pictures,

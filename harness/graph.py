@@ -148,3 +148,13 @@ def tensor_digest(name: str, value: Tensor) -> str:
     digest = hashlib.sha256(f"{value.dtype} {tuple(value.shape)} ".encode())
     digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def op_name(node: fx.Node) -> str:
+    """A node's operation without namespace and overload: "conv2d"; the second half of a batch norm is "batch_norm"."""
+    if node.op != "call_function":
+        return node.op
+    if getattr(node.target, "__name__", "") == "getitem":
+        return op_name(node.all_input_nodes[0])
+    name = str(getattr(node.target, "overloadpacket", node.target)).rsplit(".", 1)[-1]
+    return "batch_norm" if name == "_native_batch_norm_legit_no_training" else name

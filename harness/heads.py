@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, fx
 
 from harness.constants import compute_weights
-from harness.lowering import fold_batch_norm
-from harness.splits import Cut, Network, SplitPoint, channels_last, extract_head, with_any_strides
+from harness.cutting import channels_last, extract_head, with_any_strides
+from harness.folding import fold_batch_norm
+from harness.splits import Cut, Network, SplitPoint
 
 # Graphs are traced for a fixed number of pictures; this one's is there already, for it collects the activations.
 BATCH = 16

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx import traceback
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from harness.constants import add_constant, compute_weights, constant, separate_constants
+from harness.constants import compute_weights, separate_constants
+from harness.cutting import extract_head
 from harness.errors import first_line
+from harness.folding import fold_batch_norm
 from harness.macs import node_macs
 from harness.operators import count_operators
-from harness.splits import extract_head, op_name
 
 
 @dataclass(frozen=True)
@@ -120,41 +119,3 @@ def lower(head: fx.GraphModule, picture: Tensor, target: Path) -> Lowered:
     with target.open("wb") as stream:
         manager.to_executorch().write_to_file(stream)
     return Lowered(outside_macs=outside, operators=operators)
-
-
-def fold_batch_norm(module: fx.GraphModule) -> None:
-    """Fold batch norm into the convolution before it, in place.
-
-    XNNPACK's own pass does the same, but only after a dozen others have re-traced five nodes for each of these.
-    """
-    norms = [n for n in module.graph.nodes if n.target is torch.ops.aten._native_batch_norm_legit_no_training.default]
-    for norm in norms:
-        convolution = norm.args[0]
-        weights = (*convolution.args[1:3], *norm.args[1:5])
-        if op_name(convolution) == "conv2d" and len(convolution.users) == 1 and _are_there(weights):
-            _fold_pair(module, convolution, norm)
-    module.graph.eliminate_dead_code()
-    module.recompile()
-
-
-def _fold_pair(module: fx.GraphModule, convolution: fx.Node, norm: fx.Node) -> None:
-    eps: Any = norm.args[6]
-    gamma, beta, mean, variance = (_constant(module, node) for node in norm.args[1:5])
-    weight, bias = (_constant(module, node) for node in [*convolution.args[1:3], None][:2])
-    fused = fuse_conv_bn_weights(weight, bias, mean, variance, eps, gamma, beta)
-    arguments = [*convolution.args, None][: max(3, len(convolution.args))]
-    for place, (kind, value) in enumerate(zip(("weight", "bias"), fused, strict=True), start=1):
-        arguments[place] = add_constant(module, f"_folded_{convolution.name}_{kind}", value, before=convolution)
-    convolution.args = tuple(arguments)
-    for output in list(norm.users):
-        output.replace_all_uses_with(convolution)
-        module.graph.erase_node(output)
-    module.graph.erase_node(norm)
-
-
-def _constant(module: fx.GraphModule, node: object) -> Any:
-    return constant(module, node) if isinstance(node, fx.Node) else None
-
-
-def _are_there(nodes: Iterable[object]) -> bool:
-    return all(node.op == "get_attr" for node in nodes if isinstance(node, fx.Node))

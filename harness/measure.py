@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,15 +18,15 @@ from device_runner.runner import Job, Shipping, UnverifiedError, run_program
 from harness.affinity import core_mask
 from harness.codecs import Codec
 from harness.cool_down import CoolDown
+from harness.cutting import channels_last
 from harness.energy import with_energy
 from harness.errors import LostDeviceError
+from harness.graph import op_name
 from harness.manifest import Exported
 from harness.prepare import ReadyDevice
 from harness.receiver import Array, Session
 from harness.results.schema import Cell, RoundRecord
 from harness.results.store import RunStore
-from harness.rounds import round_order
-from harness.splits import channels_last, op_name
 from harness.verification import PROGRAM_LIMIT_S, device_job, host_job
 
 
@@ -107,6 +108,13 @@ def measure(store: RunStore, work: Sequence[Work], ready: ReadyDevice, pictures:
             if record.status == "failed":
                 failed.add(name)
             yield record
+
+
+def round_order(names: Iterable[str], round_: int, seed: int) -> list[str]:
+    """The order of one round, shuffled, so that heat and drift favour none; the same seed gives the same order."""
+    order = sorted(names)
+    random.Random(f"{seed}/{round_}").shuffle(order)  # noqa: S311 - an order, not a secret
+    return order
 
 
 @dataclass

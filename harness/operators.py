@@ -6,9 +6,8 @@ from collections import Counter
 
 from torch import fx
 
-from harness.graph import ancestors
+from harness.graph import ancestors, op_name
 from harness.results.profiled import KINDS
-from harness.splits import op_name
 
 
 def count_operators(graph: fx.GraphModule) -> tuple[dict[str, int], ...]:

@@ -7,17 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.fx.node import Argument, Target
 
 from device_runner.errors import UsageError
 from device_runner.registry import suggest
 from harness.codecs import AnyCodec, Fp32, Uint8
+from harness.cutting import capture, channels_last, extract_head, extract_tail
 from harness.errors import ExportError, SplitError
-from harness.graph import ancestors, digests, functional_graph
+from harness.graph import ancestors, digests, functional_graph, op_name
 from harness.macs import node_macs
 from harness.models import Model
 
@@ -193,77 +192,6 @@ class Network(CuttableGraph):
         return (paths[part],)
 
 
-class _Capture(fx.Interpreter):
-    """Runs a graph up to the last wanted node and keeps the values of the wanted ones."""
-
-    def __init__(self, graph: fx.GraphModule, wanted: dict[str, int]) -> None:
-        super().__init__(graph)
-        self.wanted, self.found = wanted, dict[int, Tensor]()
-
-    def run_node(self, n: fx.Node) -> object:
-        if n.op != "placeholder" and len(self.found) == len(self.wanted):
-            return None
-        value = super().run_node(n)
-        if n.name in self.wanted:
-            self.found[self.wanted[n.name]] = value.detach().contiguous()
-        return value
-
-    def call_function(self, target: Target, args: tuple[Argument, ...], kwargs: dict[str, Any]) -> object:
-        if target is torch.ops.aten.view.default:  # a view in the graph's strides, not in those of channels last
-            target = torch.ops.aten.reshape.default
-        return super().call_function(target, args, kwargs)
-
-
-def capture(graph: fx.GraphModule, pictures: Tensor, wanted: dict[str, int]) -> dict[int, Tensor]:
-    """Values of the named nodes, under the numbers given for them, in one pass over the graph."""
-    run = _Capture(graph, wanted)
-    with torch.no_grad():
-        run.run(pictures)
-    return run.found
-
-
-def extract_head(graph: fx.GraphModule, *ends: str) -> fx.GraphModule:
-    """The part of a graph that leads from its input to the named nodes."""
-    nodes = {n.name: n for n in graph.graph.nodes}
-    needed = ancestors([nodes[end] for end in ends])
-    head = fx.Graph()
-    copies: dict[fx.Node, fx.Node] = {}
-    for node in graph.graph.nodes:
-        if node in needed or node.op == "placeholder":
-            copies[node] = head.node_copy(node, lambda n: copies[n])
-    outputs = [copies[nodes[end]] for end in ends]
-    head.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
-    return fx.GraphModule(graph, head)
-
-
-def extract_tail(graph: fx.GraphModule, start: str) -> fx.GraphModule:
-    """The part of a graph that leads from the named node's value to the output."""
-    tail = fx.Graph()
-    cut = next(n for n in graph.graph.nodes if n.name == start)
-    output = next(n for n in graph.graph.nodes if n.op == "output")
-    needed = ancestors([output], stop=cut)
-    copies = {cut: tail.placeholder("activation")}
-    copies[cut].meta = dict(cut.meta)
-    for node in graph.graph.nodes:
-        if node in needed and node is not cut:
-            copies[node] = tail.node_copy(node, lambda n: copies[n])
-    return with_any_strides(fx.GraphModule(graph, tail))
-
-
-def with_any_strides(module: fx.GraphModule) -> fx.GraphModule:
-    """Let a graph take maps whose channels lie last, in place: its views were traced for those whose rows do."""
-    for node in module.graph.nodes:
-        if node.target is torch.ops.aten.view.default:
-            node.target = torch.ops.aten.reshape.default
-    module.recompile()
-    return module
-
-
-def channels_last(value: Tensor) -> Tensor:
-    """The same map with its channels last in memory, where a processor convolves it in half the time."""
-    return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
-
-
 def _find_points(name: str, graph: fx.GraphModule) -> Iterator[SplitPoint]:
     """Nodes after which exactly one input-dependent tensor is live (Kahn-style sweep over last uses)."""
     nodes = list(graph.graph.nodes)
@@ -343,16 +271,6 @@ def _can_end(node: fx.Node) -> bool:
     if len(after) == 1 and after[0].op == "output":
         return False  # only moves follow: the last split is the same head
     return not (len(after) == 1 and op_name(after[0]) in _FUSED_BEHIND)
-
-
-def op_name(node: fx.Node) -> str:
-    """A node's operation without namespace and overload: "conv2d"; the second half of a batch norm is "batch_norm"."""
-    if node.op != "call_function":
-        return node.op
-    if getattr(node.target, "__name__", "") == "getitem":
-        return op_name(node.all_input_nodes[0])
-    name = str(getattr(node.target, "overloadpacket", node.target)).rsplit(".", 1)[-1]
-    return "batch_norm" if name == "_native_batch_norm_legit_no_training" else name
 
 
 def _scopes(node: fx.Node) -> list[str]:

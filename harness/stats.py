@@ -38,6 +38,21 @@ def cluster_interval(
     return float(low), float(high)
 
 
+def source_interval(values: Sequence[float], sources: Sequence[str], *, seed: int = 0) -> tuple[float, float] | None:
+    """95 % bootstrap interval of the mean that resamples source photographs: crops of one are not independent.
+
+    Args:
+        values: one a picture.
+        sources: the source photograph of each.
+
+    Returns:
+        Lower and upper end, or None for fewer than two source photographs.
+    """
+    known = np.asarray(values, dtype=float)
+    groups = [known[[source == one for source in sources]] for one in dict.fromkeys(sources)]
+    return cluster_interval(groups, "mean", seed=seed)
+
+
 def is_unstable(groups: Sequence[Array]) -> bool | None:
     """Do the rounds' medians differ by more than 10 % of their median? None for fewer than two rounds."""
     if len(groups) < 2:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.score import AREA_CAP_DB, cluster_interval, leakage_area
+from analysis.study.area import AREA_CAP_DB, leakage_area
 from analysis.study.cells import SHARES, Kind
 from analysis.study.records import CutFacts, Record
+from harness.stats import source_interval
 
 Array = npt.NDArray[np.float64]
 
@@ -97,4 +98,4 @@ def _area(share: Sequence[float], values: Array, floor: Array, cap: float, sourc
         leakage_area([0.0, *share], [cap, *of_picture], float(lowest), cap)
         for of_picture, lowest in zip(values.T, floor, strict=True)
     ]
-    return Area(float(np.mean(areas)), cluster_interval(areas, sources))
+    return Area(float(np.mean(areas)), source_interval(areas, sources))

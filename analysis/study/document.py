@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.score import AREA_CAP_DB
 from analysis.study import verdicts as judged
+from analysis.study.area import AREA_CAP_DB
 from analysis.study.cells import BEST_NETWORKS, FIT_TARGET, NETWORKS, SHARES, Cell, Plan, network_of
 from analysis.study.charts import write_charts
 from analysis.study.curves import Area, curves

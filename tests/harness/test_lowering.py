@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from harness.lowering import fold_batch_norm
-from harness.splits import Network, op_name
+from harness.folding import fold_batch_norm
+from harness.graph import op_name
+from harness.splits import Network
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "tiny_networks:plain"])

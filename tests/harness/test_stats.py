@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.stats import cluster_interval, is_unstable
+from harness.stats import cluster_interval, is_unstable, source_interval
 
 
 def test_fewer_than_two_groups_have_no_interval_and_no_verdict() -> None:
@@ -37,3 +37,15 @@ def test_the_same_samples_give_the_same_interval() -> None:
 @pytest.mark.parametrize(("medians", "unstable"), [((100, 105, 109), False), ((100, 105, 120), True)])
 def test_rounds_that_differ_by_more_than_a_tenth_are_unstable(medians: tuple[float, ...], unstable: bool) -> None:
     assert is_unstable([np.full(9, median, dtype=float) for median in medians]) is unstable
+
+
+def test_more_crops_of_the_same_photographs_do_not_narrow_the_interval() -> None:
+    few = source_interval([10.0, 14.0, 18.0], ["a", "b", "c"])
+    many = source_interval([10.0, 14.0, 18.0] * 50, ["a", "b", "c"] * 50)
+    assert few is not None
+    assert many == pytest.approx(few)
+    assert few[0] < 14 < few[1]
+
+
+def test_one_photograph_has_no_interval() -> None:
+    assert source_interval([10.0, 11.0], ["a", "a"]) is None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from analysis.score import AREA_CAP_DB, leakage_area
+from analysis.study.area import AREA_CAP_DB, leakage_area
 from analysis.study.cells import SHARES
 from analysis.study.curves import curves
 from analysis.study.records import Record

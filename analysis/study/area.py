@@ -1,12 +1,10 @@
-"""Leakage in one number per network, and how far photographs alone would move it."""
+"""Leakage in one number per network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-
-from harness import stats
 
 # A picture that is rebuilt this well is known; what lies above would only reward the first splits.
 AREA_CAP_DB = 50.0
@@ -28,18 +26,3 @@ def leakage_area(mac_share: Sequence[float], values: Sequence[float], floor: flo
     height = np.clip(np.asarray(values, dtype=float)[order], floor, max(floor, cap)) - floor
     share = np.concatenate([[0.0], share, [1.0]])
     return float(np.trapezoid(np.concatenate([height[:1], height, height[-1:]]), share))
-
-
-def cluster_interval(values: Sequence[float], sources: Sequence[str], *, seed: int = 0) -> tuple[float, float] | None:
-    """95 % bootstrap interval of the mean that resamples source photographs: crops of one are not independent.
-
-    Args:
-        values: one a picture.
-        sources: the source photograph of each.
-
-    Returns:
-        Lower and upper end, or None for fewer than two source photographs.
-    """
-    known = np.asarray(values, dtype=float)
-    groups = [known[[source == one for source in sources]] for one in dict.fromkeys(sources)]
-    return stats.cluster_interval(groups, "mean", seed=seed)

@@ -1,10 +1,10 @@
-"""The area of a leakage curve against closed forms; intervals resample photographs."""
+"""The area of a leakage curve against closed forms."""
 
 from __future__ import annotations
 
 import pytest
 
-from analysis.score import cluster_interval, leakage_area
+from analysis.study.area import leakage_area
 
 
 def test_a_level_curve_has_the_area_of_its_height_above_the_floor() -> None:
@@ -25,15 +25,3 @@ def test_the_curve_is_level_before_the_first_point_and_behind_the_last() -> None
 
 def test_the_order_of_the_splits_does_not_matter() -> None:
     assert leakage_area([0.8, 0.1], [11.0, 40.0], 10.0, 50.0) == leakage_area([0.1, 0.8], [40.0, 11.0], 10.0, 50.0)
-
-
-def test_more_crops_of_the_same_photographs_do_not_narrow_the_interval() -> None:
-    few = cluster_interval([10.0, 14.0, 18.0], ["a", "b", "c"])
-    many = cluster_interval([10.0, 14.0, 18.0] * 50, ["a", "b", "c"] * 50)
-    assert few is not None
-    assert many == pytest.approx(few)
-    assert few[0] < 14 < few[1]
-
-
-def test_one_photograph_has_no_interval() -> None:
-    assert cluster_interval([10.0, 11.0], ["a", "a"]) is None
