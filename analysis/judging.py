@@ -11,9 +11,9 @@ from torch import Tensor
 from analysis.attacks import Pairs
 from analysis.metrics import floor_psnr_db, psnr_db, ssim
 from device_runner.errors import SplitbenchError
-from harness.heads import BATCH
+from harness.networks.splits import CuttableGraph, Network, SplitPoint
+from harness.networks.torch_head import BATCH
 from harness.pictures import Pictures
-from harness.splits import CuttableGraph, Network, SplitPoint
 
 # Activations of the receiver's own pictures that are kept per split, and at once.
 SPLIT_BYTES = 100 * 2**20

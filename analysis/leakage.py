@@ -24,11 +24,11 @@ from analysis.judging import FAILURES, Judge, collect_pairs, groups, holds_pictu
 from analysis.metrics import oracle_mean_colour_psnr_db
 from device_runner.files import scratch_beside
 from harness.errors import ResultsError
-from harness.heads import TorchHead
+from harness.networks.splits import Cut, CuttableGraph, Network, SplitPoint
+from harness.networks.torch_head import TorchHead
 from harness.pictures import Pictures
 from harness.results.schema import Cell, LeakageRecord
 from harness.results.store import RunStore
-from harness.splits import Cut, CuttableGraph, Network, SplitPoint
 
 _MIXED = (
     "its activation does not hold one picture after the other along its first dimension: attacks cannot learn from it"

@@ -15,7 +15,7 @@ from device_runner.bundle import TARGETS, build_bundle
 from device_runner.cache import cache_folder
 from device_runner.devices.emulated import EMULATORS
 from device_runner.errors import BuildError
-from harness.models import LITE_NAMES
+from harness.networks.models import LITE_NAMES
 
 _FREE_BYTES = 2 * 2**30
 _ARM64 = TARGETS["arm64"].on_this_machine()

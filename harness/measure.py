@@ -18,11 +18,11 @@ from device_runner.runner import Job, Shipping, UnverifiedError, run_program
 from harness.affinity import core_mask
 from harness.codecs import Codec
 from harness.cool_down import CoolDown
-from harness.cutting import channels_last
 from harness.energy import with_energy
 from harness.errors import LostDeviceError
-from harness.graph import op_name
 from harness.manifest import Exported
+from harness.networks.cutting import channels_last
+from harness.networks.graph import op_name
 from harness.prepare import ReadyDevice
 from harness.receiver import Array, Session
 from harness.results.schema import Cell, RoundRecord

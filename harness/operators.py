@@ -6,7 +6,7 @@ from collections import Counter
 
 from torch import fx
 
-from harness.graph import ancestors, op_name
+from harness.networks.graph import ancestors, op_name
 from harness.results.profiled import KINDS
 
 

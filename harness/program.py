@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.splits import SplitPoint
+from harness.networks.splits import SplitPoint
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from analysis.attacks.base import Attack, CrossFitted, HeadFunction, Pairs
 from analysis.errors import AttackError
 from device_runner.errors import SplitbenchError
 from device_runner.raised import in_one_line
-from harness.process_state import kept
+from harness.networks.process_state import kept
 
 # Root mean square of what is cut off where answers leave [0, 1], over all pictures. `linear` before it is clipped
 # reaches from -0.40 to 1.32, of which 0.019 at most is cut off (efficientnet_lite0, resnet18 and mobilenet_v2 at 64x64,

@@ -15,10 +15,10 @@ from device_runner.link import LinkShape
 from harness.affinity import check_affinity
 from harness.cool_down import CoolDown
 from harness.errors import ModelError, SplitError
-from harness.models import WEIGHTS, load_model
+from harness.networks.models import WEIGHTS, load_model
+from harness.networks.splits import Network
 from harness.pictures import Pictures, load_pictures, summary
 from harness.results.schema import NetworkConfig, RunConfig, RunFile
-from harness.splits import Network
 
 RANDOM_NOTICE = "{}: weights are RANDOM; the leakage of random weights is not that of trained ones"
 # Batch norm of random weights is calibrated on three batches.

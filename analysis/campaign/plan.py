@@ -19,11 +19,11 @@ from harness.codecs import Fp32
 from harness.environment import describe_environment
 from harness.errors import ExportError, ResultsError
 from harness.export import program_hash
+from harness.networks.splits import Cut, SplitPoint
 from harness.prepare import ReadyDevice
 from harness.program import Program
 from harness.results.schema import Cell, DeviceEntry, RunConfig, RunFile
 from harness.results.store import RunStore
-from harness.splits import Cut, SplitPoint
 
 # Rough rates of a two-core workstation, for --dry-run alone; what was measured is in the table.
 _LOWER_S_PER_HEAD, _LOWER_S_PER_NODE = 0.5, 0.03

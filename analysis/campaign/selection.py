@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from analysis.campaign.subject import Variant
+from harness.networks.splits import Cut, SplitPoint
 from harness.program import Program
 from harness.results.schema import RunConfig
-from harness.splits import Cut, SplitPoint
 
 # Activations of one survey program: they all lie in the device's memory at once.
 SURVEY_BYTES = 192 * 2**20

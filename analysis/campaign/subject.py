@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from harness.errors import ExportError
 from harness.export import Precision
-from harness.models import Model
+from harness.networks.models import Model
+from harness.networks.splits import Cut, CuttableGraph, Network, SplitPoint
 from harness.pictures import Pictures
 from harness.results.schema import Cell
-from harness.splits import Cut, CuttableGraph, Network, SplitPoint
 
 if TYPE_CHECKING:
-    from harness.quantize import QuantizedNetwork
+    from harness.networks.int8 import QuantizedNetwork
 
 
 @dataclass(eq=False)
@@ -33,7 +33,7 @@ class Subject:
     @cached_property
     def quantized(self) -> QuantizedNetwork:
         """The int8 twin, made when first needed."""
-        from harness.quantize import CALIBRATION_PICTURES, QuantizedNetwork  # imports ExecuTorch, which takes 5 s
+        from harness.networks.int8 import CALIBRATION_PICTURES, QuantizedNetwork  # imports ExecuTorch, which takes 5 s
 
         return QuantizedNetwork(self.network, self.pictures.train.as_float()[:CALIBRATION_PICTURES])
 

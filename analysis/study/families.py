@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from harness.models import Model, PictureModel, calibrate_batch_norm
+from harness.networks.models import Model, PictureModel, calibrate_batch_norm
 
 INPUT_SIZE = (64, 64)
 # Logits: the most photographs that a network can be fitted to tell apart.

@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - the name that everybody kno
 
 from analysis.study.families import CLASSES
 from harness.errors import PictureError
-from harness.models import PictureModel, calibrate_batch_norm
+from harness.networks.models import PictureModel, calibrate_batch_norm
 
 BATCH = 32
 LEARNING_RATE = 1e-3

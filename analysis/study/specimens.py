@@ -9,9 +9,9 @@ from analysis.study.fitting import fit
 from analysis.study.photographs import Photographs
 from analysis.study.records import CutFacts, FitFacts
 from harness.errors import ModelError
-from harness.models import Model, load_model
+from harness.networks.models import Model, load_model
+from harness.networks.splits import Network, SplitPoint
 from harness.pictures import Pictures
-from harness.splits import Network, SplitPoint
 
 # Batch norm of random weights is calibrated on four batches.
 NORM_PICTURES = 128

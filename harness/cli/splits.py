@@ -18,8 +18,8 @@ from harness.cli import options
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, for scripts.")
 def splits(model: str, split: str, input_size: tuple[int, int] | None, as_json: bool) -> None:
     """List the split points of MODEL: what travels, and how much work lies before and after."""
-    from harness.models import load_model
-    from harness.splits import Network
+    from harness.networks.models import load_model
+    from harness.networks.splits import Network
 
     network = Network(load_model(model, weights="random", input_size=input_size))
     chosen = network.select(split)

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from analysis.judging import FEWEST_PICTURES
-from harness.models import Model, PictureModel
+from harness.networks.models import Model, PictureModel
+from harness.networks.splits import Network
 from harness.pictures import Pictures, load_pictures
-from harness.splits import Network
 
 SIZE = (32, 32)
 

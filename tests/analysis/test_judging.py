@@ -9,8 +9,8 @@ from torch import fx
 from analysis.judging import FEWEST_PICTURES, Judge, collect_pairs, received
 from analysis.metrics import PSNR_CAP_DB
 from harness.codecs import Fp32
+from harness.networks.splits import Cut, CuttableGraph, Network, SplitPoint
 from harness.pictures import Pictures
-from harness.splits import Cut, CuttableGraph, Network, SplitPoint
 
 
 def test_pairs_are_what_the_heads_make_of_the_receivers_own_pictures(network: Network, pictures: Pictures) -> None:

@@ -14,10 +14,10 @@ from safetensors.torch import save
 
 from analysis.leakage import Target, attack_network, write_pictures
 from harness.errors import ResultsError
+from harness.networks.splits import Network
 from harness.pictures import Pictures
 from harness.results.schema import Cell, RunConfig, RunFile
 from harness.results.store import RunStore
-from harness.splits import Network
 from tests.parts.attacks import Raising
 
 SIZE = (32, 32)

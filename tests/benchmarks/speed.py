@@ -24,10 +24,10 @@ from device_runner.cache import cache_folder
 from device_runner.frames import Frame, encode_payload
 from harness.export import ExportSettings, export
 from harness.manifest import Exported
-from harness.models import DEFAULT_MODEL, load_model
+from harness.networks.models import DEFAULT_MODEL, load_model
+from harness.networks.splits import Network, SplitPoint
 from harness.program import Program
 from harness.receiver import Receiver, Session
-from harness.splits import Network, SplitPoint
 from tests.benchmarks.comparison import Result, in_pairs, judge
 
 NATIVE = Path(__file__).parent / "native"

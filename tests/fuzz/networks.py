@@ -43,15 +43,15 @@ from analysis.campaign.subject import Subject, Variant
 from analysis.judging import collect_pairs, holds_pictures_apart
 from analysis.run import Run
 from device_runner.errors import RunnerError, SplitbenchError
-from harness.cutting import capture
 from harness.errors import ExportError
-from harness.heads import TorchHead
 from harness.manifest import Exported
-from harness.models import load_model
+from harness.networks.cutting import capture
+from harness.networks.models import load_model
+from harness.networks.splits import Network, SplitPoint
+from harness.networks.torch_head import TorchHead
 from harness.pictures import Pictures, load_pictures
 from harness.program import Program
 from harness.results.schema import RunConfig
-from harness.splits import Network, SplitPoint
 from harness.verification import host_reference
 
 SIDE = 32

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from device_runner.bundle import Bundle, build_bundle
-from harness.models import Model, load_model
+from harness.networks.models import Model, load_model
+from harness.networks.splits import Network
 from harness.pictures import Pictures, load_pictures
-from harness.splits import Network
 from tests.parts.threads import one_thread
 
 SIZE = (32, 32)

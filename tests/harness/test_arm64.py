@@ -23,9 +23,9 @@ from device_runner.report import RunnerReport
 from device_runner.runner import Job, UnverifiedError, run_program
 from harness.export import ExportSettings, Precision, export
 from harness.manifest import Exported
+from harness.networks.int8 import QuantizedNetwork
+from harness.networks.splits import CuttableGraph, Network
 from harness.program import Program
-from harness.quantize import QuantizedNetwork
-from harness.splits import CuttableGraph, Network
 from harness.verification import device_job
 
 # One network of each family, the side of its pictures, and a split behind what is particular to the family.

@@ -30,11 +30,11 @@ from harness.errors import ExportError
 from harness.export import ExportSettings, Precision, program_folder
 from harness.export import export as export_programs
 from harness.manifest import Exported, read_exported
-from harness.models import load_model
+from harness.networks.int8 import QuantizedNetwork
+from harness.networks.models import load_model
+from harness.networks.splits import Cut, CuttableGraph, Network, SplitPoint
 from harness.pictures import Pictures
 from harness.program import Program
-from harness.quantize import QuantizedNetwork
-from harness.splits import Cut, CuttableGraph, Network, SplitPoint
 from harness.verification import host_job
 
 Outcomes = dict[str, Exported | ExportError]
@@ -322,8 +322,8 @@ from pathlib import Path
 import torch
 from harness.export import ExportSettings, export
 from harness.program import Program
-from harness.models import load_model
-from harness.splits import Network
+from harness.networks.models import load_model
+from harness.networks.splits import Network
 network = Network(load_model("tiny_networks:plain", weights="random", input_size=(32, 32)))
 chosen = ExportSettings("fp32", torch.zeros(3, 32, 32, dtype=torch.uint8), "", Path(sys.argv[1]))
 programs = [Program.head(point) for point in network.all_points[1:]]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from harness.folding import fold_batch_norm
-from harness.graph import op_name
-from harness.splits import Network
+from harness.networks.folding import fold_batch_norm
+from harness.networks.graph import op_name
+from harness.networks.splits import Network
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "tiny_networks:plain"])

@@ -23,7 +23,7 @@ from analysis.study.cells import (
 )
 from analysis.study.families import FAMILIES
 from analysis.study.photographs import FOLDS
-from harness.models import model_names
+from harness.networks.models import model_names
 
 CELL = Cell(
     specimen=Specimen(kind="family", network="skip/plain", state="untrained", seed=0, fold=0), cut=0, attack="linear"

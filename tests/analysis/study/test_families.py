@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.study.families import CLASSES, DEPTHS, FAMILIES, Structure, Variant
-from harness.splits import Network, SplitPoint
+from harness.networks.splits import Network, SplitPoint
 
 # How far parameters and MACs of a head may be from those of the reference.
 TOLERANCE = 0.05

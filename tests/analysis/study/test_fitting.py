@@ -10,7 +10,7 @@ from analysis.study import fitting
 from analysis.study.families import CLASSES, FAMILIES
 from analysis.study.fitting import Fitted, fit
 from harness.errors import PictureError
-from harness.models import PictureModel
+from harness.networks.models import PictureModel
 
 NAMES = ("sea", "wood", "sky")
 # Of the colour, beside the noise's 1: what makes the task easy.

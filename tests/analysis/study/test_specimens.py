@@ -9,7 +9,7 @@ from analysis.study.cells import NETWORKS, SHARES, Specimen
 from analysis.study.photographs import Photographs
 from analysis.study.specimens import SIZES, make
 from harness.errors import ModelError
-from harness.models import Model
+from harness.networks.models import Model
 
 
 def specimen(network: str, **changes: object) -> Specimen:

@@ -14,10 +14,10 @@ from torch import Tensor
 from analysis.attacks import ATTACKS, Attack, Pairs
 from analysis.attacks.matching import feature_residual
 from analysis.judging import Judge, collect_pairs, received, values
-from harness.heads import TorchHead
-from harness.models import LITE_NAMES, load_model
+from harness.networks.models import LITE_NAMES, load_model
+from harness.networks.splits import Network, SplitPoint
+from harness.networks.torch_head import TorchHead
 from harness.pictures import Pictures, load_pictures
-from harness.splits import Network, SplitPoint
 from tests.benchmarks.attacks import PEERS
 from tests.benchmarks.attacks.outcome import Kept, Outcome
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - the name that everybody kno
 
 from analysis.attacks import Attack, HeadFunction, Pairs
 from analysis.attacks.maps import Layout, layout_of, resize
-from harness.cutting import channels_last
+from harness.networks.cutting import channels_last
 from tests.benchmarks.attacks.budget import CpuBudget
 
 DEFAULT_BUDGET_S = 60.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torchvision
 
-from harness.models import load_model
-from harness.splits import Network
+from harness.networks.models import load_model
+from harness.networks.splits import Network
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_16"])

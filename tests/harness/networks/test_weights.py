@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.errors import ModelError
-from harness.models import Model, load_model
-from harness.weights import load_state, read_weights
+from harness.networks.models import Model, load_model
+from harness.networks.weights import load_state, read_weights
 
 TINY = "tiny_networks:plain"
 SIZE = (32, 32)

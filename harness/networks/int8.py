@@ -28,10 +28,10 @@ from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from harness.codecs import Int8
-from harness.constants import compute_weights, separate_constants
 from harness.errors import ExportError, first_line
-from harness.graph import op_name
-from harness.splits import Cut, CuttableGraph, Network, SplitPoint
+from harness.networks.constants import compute_weights, separate_constants
+from harness.networks.graph import op_name
+from harness.networks.splits import Cut, CuttableGraph, Network, SplitPoint
 
 CALIBRATION_BATCH = 16
 # A kernel adds the bias as int32 in steps of input scale x weight scale. A channel that training has switched off has

@@ -7,10 +7,10 @@ from functools import cached_property
 import torch
 from torch import Tensor, fx
 
-from harness.constants import compute_weights
-from harness.cutting import channels_last, extract_head, with_any_strides
-from harness.folding import fold_batch_norm
-from harness.splits import Cut, Network, SplitPoint
+from harness.networks.constants import compute_weights
+from harness.networks.cutting import channels_last, extract_head, with_any_strides
+from harness.networks.folding import fold_batch_norm
+from harness.networks.splits import Cut, Network, SplitPoint
 
 # Graphs are traced for a fixed number of pictures; this one's is there already, for it collects the activations.
 BATCH = 16

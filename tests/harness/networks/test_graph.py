@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from harness.errors import SplitError
-from harness.graph import tensor_digest
-from harness.models import load_model
-from harness.splits import Network
+from harness.networks.graph import tensor_digest
+from harness.networks.models import load_model
+from harness.networks.splits import Network
 
 SIZE = (32, 32)
 FACTORIES = Path(__file__).parent / "factories"
 OTHER_PROCESS = f"""
-from harness.models import load_model
-from harness.splits import Network
+from harness.networks.models import load_model
+from harness.networks.splits import Network
 print(Network(load_model("brought_networks:TintedConstant", weights="random", input_size={SIZE})).weights_sha256)
 """
 

@@ -15,14 +15,14 @@ from device_runner.bundle import Bundle
 from device_runner.devices.local import Local
 from device_runner.frames import Frame, encode_payload
 from device_runner.runner import Job, run_program
-from harness import quantize
 from harness.codecs import Int8
 from harness.errors import ExportError
 from harness.lowering import lower
-from harness.models import load_model
+from harness.networks import int8 as quantize
+from harness.networks.int8 import ClampQuantizer, QuantizedNetwork
+from harness.networks.models import load_model
+from harness.networks.splits import Network
 from harness.pictures import Pictures, load_pictures
-from harness.quantize import ClampQuantizer, QuantizedNetwork
-from harness.splits import Network
 
 LITE_SIZE = (64, 64)
 

@@ -10,10 +10,10 @@ import torch
 
 from device_runner.errors import UsageError
 from device_runner.frames import Frame, decode_payload, encode_payload
-from harness.cutting import capture, extract_head
 from harness.errors import ModelError, SplitError
-from harness.models import load_model, model_names
-from harness.splits import Network, SplitPoint
+from harness.networks.cutting import capture, extract_head
+from harness.networks.models import load_model, model_names
+from harness.networks.splits import Network, SplitPoint
 
 # Name, side of the picture, and which of the finest splits are tried: every n-th.
 FAMILIES = [

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from device_runner.errors import UsageError
 from harness.errors import ModelError
-from harness.models import DEFAULT_MODEL, calibrate_batch_norm, load_model, model_names
+from harness.networks.models import DEFAULT_MODEL, calibrate_batch_norm, load_model, model_names
+from harness.networks.splits import Network
 from harness.pictures import load_pictures
-from harness.splits import Network
 
 TINY = "tiny_networks:plain"
 SIZE = (32, 32)

@@ -14,11 +14,11 @@ from torch import Tensor, fx
 from device_runner.errors import UsageError
 from device_runner.registry import suggest
 from harness.codecs import AnyCodec, Fp32, Uint8
-from harness.cutting import capture, channels_last, extract_head, extract_tail
 from harness.errors import ExportError, SplitError
-from harness.graph import ancestors, digests, functional_graph, op_name
-from harness.macs import node_macs
-from harness.models import Model
+from harness.networks.cutting import capture, channels_last, extract_head, extract_tail
+from harness.networks.graph import ancestors, digests, functional_graph, op_name
+from harness.networks.macs import node_macs
+from harness.networks.models import Model
 
 # A head that ended after one of these would ship the same numbers as a head that ends before it.
 _MOVES_ONLY = {
@@ -110,7 +110,7 @@ class Network(CuttableGraph):
     """A model's functional graph and its split points.
 
     Args:
-        model: what `harness.models.load_model` gave.
+        model: what `harness.networks.models.load_model` gave.
 
     Raises:
         SplitError: the network cannot be exported, or has no split point.

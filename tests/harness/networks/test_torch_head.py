@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from harness.codecs import Int8
-from harness.heads import BATCH, TorchHead
-from harness.models import Model, PictureModel
+from harness.networks.int8 import QuantizedNetwork
+from harness.networks.models import Model, PictureModel
+from harness.networks.splits import Cut, Network, SplitPoint
+from harness.networks.torch_head import BATCH, TorchHead
 from harness.pictures import Pictures
-from harness.quantize import QuantizedNetwork
-from harness.splits import Cut, Network, SplitPoint
 
 SIZE = (16, 16)
 COUNTS = (1, 5, BATCH, BATCH + 4)

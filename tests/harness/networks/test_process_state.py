@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.process_state import kept
+from harness.networks.process_state import kept
 
 CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "dtype": (lambda: torch.set_default_dtype(torch.float64), torch.get_default_dtype),

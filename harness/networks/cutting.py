@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import Argument, Target
 
-from harness.graph import ancestors
+from harness.networks.graph import ancestors
 
 
 class _Capture(fx.Interpreter):

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from harness.cutting import extract_head
 from harness.errors import ModelError, SplitError
-from harness.models import Model, load_model
-from harness.splits import Network
+from harness.networks.cutting import extract_head
+from harness.networks.models import Model, load_model
+from harness.networks.splits import Network
 
 SIZE = (32, 32)
 

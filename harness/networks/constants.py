@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from harness.graph import ancestors, op_name
+from harness.networks.graph import ancestors, op_name
 
 # Their weights, biases and statistics: backends want these as constants, not as what other operations make of some.
 _HAVE_WEIGHTS = {

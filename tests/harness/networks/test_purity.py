@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import ModelError, SplitError
-from harness.models import load_model, model_names
+from harness.networks.models import load_model, model_names
+from harness.networks.purity import check_purity
+from harness.networks.splits import Network
 from harness.pictures import load_pictures
-from harness.purity import check_purity
-from harness.splits import Network
 
 SIZE = (32, 32)
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from device_runner.errors import UsageError
 from device_runner.registry import import_object, suggest
-from harness.brought import make_network, make_plain
 from harness.errors import ModelError
-from harness.process_state import kept
-from harness.purity import check_purity
-from harness.weights import State, load_state, read_weights
+from harness.networks.brought import make_network, make_plain
+from harness.networks.process_state import kept
+from harness.networks.purity import check_purity
+from harness.networks.weights import State, load_state, read_weights
 
 DEFAULT_MODEL = "efficientnet_lite0"
 WEIGHTS = ("auto", "pretrained", "random")  # anything else is a file

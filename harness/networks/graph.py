@@ -14,7 +14,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from device_runner.raised import in_brackets, in_one_line, place
 from harness.errors import SplitError
-from harness.process_state import kept
+from harness.networks.process_state import kept
 
 # It warns of what the error that follows says better.
 logging.getLogger("torch.fx.experimental.symbolic_shapes").setLevel(logging.ERROR)

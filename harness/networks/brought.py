@@ -17,7 +17,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from device_runner.raised import in_one_line
 from harness.errors import ModelError
-from harness.process_state import kept
+from harness.networks.process_state import kept
 
 _SEE_ALL = "mend that line; bench --debug shows the whole traceback"
 _OTHER_TYPES = re.compile(r"dtype|scalar type|[Ii]nput type|Half|Double|BFloat16")

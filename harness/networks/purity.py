@@ -10,8 +10,8 @@ from torch import Tensor, fx, nn
 
 from device_runner.raised import in_one_line
 from harness.errors import ModelError, SplitError
-from harness.graph import functional_graph
-from harness.process_state import kept
+from harness.networks.graph import functional_graph
+from harness.networks.process_state import kept
 
 _BATCH = 16
 _PLACE = 7  # of the picture among the others

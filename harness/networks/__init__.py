@@ -1,0 +1,1 @@
+"""Networks: made, cut, counted, quantised, and run as PyTorch runs them."""
