@@ -20,7 +20,7 @@ from harness.codecs import Codec
 from harness.cool_down import CoolDown
 from harness.energy import with_energy
 from harness.errors import LostDeviceError
-from harness.manifest import Exported
+from harness.export.manifest import Exported
 from harness.networks.cutting import channels_last
 from harness.networks.graph import op_name
 from harness.prepare import ReadyDevice

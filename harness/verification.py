@@ -9,7 +9,7 @@ from device_runner.bundle import Bundle, build_bundle
 from device_runner.devices.local import Local
 from device_runner.files import whole_file
 from device_runner.runner import Job, run_program
-from harness.manifest import Exported
+from harness.export.manifest import Exported
 
 PROGRAM_LIMIT_S = 600.0
 

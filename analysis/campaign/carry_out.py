@@ -22,10 +22,10 @@ from analysis.estimate import find_anchors, survey_results, widest_gap
 from analysis.run import Run
 from analysis.tradeoff import on_front
 from harness.errors import LostDeviceError, ResultsError
-from harness.manifest import Exported
+from harness.export.manifest import Exported
+from harness.export.program import Program
 from harness.measure import Work, measure, work_name
 from harness.prepare import ReadyDevice
-from harness.program import Program
 from harness.results.axes import curve_key
 from harness.results.files import write_whole
 from harness.results.schema import Cell, RoundRecord, RunConfig

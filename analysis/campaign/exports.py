@@ -11,10 +11,10 @@ from torch import Tensor
 from analysis.campaign.phases import Phase, Phases
 from analysis.campaign.subject import Variant
 from harness.errors import ExportError
-from harness.export import ExportSettings, export
-from harness.manifest import Exported
+from harness.export.exporter import ExportSettings, export
+from harness.export.manifest import Exported
+from harness.export.program import Program
 from harness.pictures import load_pictures
-from harness.program import Program
 
 Programs = Mapping[Variant, Sequence[Program]]
 """What is to be exported, by network and precision."""

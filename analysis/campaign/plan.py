@@ -18,10 +18,10 @@ from device_runner.files import digest
 from harness.codecs import Fp32
 from harness.environment import describe_environment
 from harness.errors import ExportError, ResultsError
-from harness.export import program_hash
+from harness.export.exporter import program_hash
+from harness.export.program import Program
 from harness.networks.splits import Cut, SplitPoint
 from harness.prepare import ReadyDevice
-from harness.program import Program
 from harness.results.schema import Cell, DeviceEntry, RunConfig, RunFile
 from harness.results.store import RunStore
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from analysis.campaign.subject import Variant
+from harness.export.program import Program
 from harness.networks.splits import Cut, SplitPoint
-from harness.program import Program
 from harness.results.schema import RunConfig
 
 # Activations of one survey program: they all lie in the device's memory at once.

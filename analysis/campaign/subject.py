@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness.errors import ExportError
-from harness.export import Precision
+from harness.export.exporter import Precision
 from harness.networks.models import Model
 from harness.networks.splits import Cut, CuttableGraph, Network, SplitPoint
 from harness.pictures import Pictures

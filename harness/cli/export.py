@@ -46,8 +46,8 @@ def export(
     from analysis.campaign.inputs import load_inputs
     from analysis.campaign.phases import Phases
     from harness.errors import ExportError
-    from harness.manifest import Exported
-    from harness.program import Program
+    from harness.export.manifest import Exported
+    from harness.export.program import Program
 
     with Display() as display:
         phases = Phases(display)

@@ -22,11 +22,11 @@ from analysis.campaign.exports import reference_picture
 from device_runner.bundle import build_bundle
 from device_runner.cache import cache_folder
 from device_runner.frames import Frame, encode_payload
-from harness.export import ExportSettings, export
-from harness.manifest import Exported
+from harness.export.exporter import ExportSettings, export
+from harness.export.manifest import Exported
+from harness.export.program import Program
 from harness.networks.models import DEFAULT_MODEL, load_model
 from harness.networks.splits import Network, SplitPoint
-from harness.program import Program
 from harness.receiver import Receiver, Session
 from tests.benchmarks.comparison import Result, in_pairs, judge
 

@@ -44,13 +44,13 @@ from analysis.judging import collect_pairs, holds_pictures_apart
 from analysis.run import Run
 from device_runner.errors import RunnerError, SplitbenchError
 from harness.errors import ExportError
-from harness.manifest import Exported
+from harness.export.manifest import Exported
+from harness.export.program import Program
 from harness.networks.cutting import capture
 from harness.networks.models import load_model
 from harness.networks.splits import Network, SplitPoint
 from harness.networks.torch_head import TorchHead
 from harness.pictures import Pictures, load_pictures
-from harness.program import Program
 from harness.results.schema import RunConfig
 from harness.verification import host_reference
 

@@ -21,11 +21,11 @@ from device_runner.errors import RunnerCode
 from device_runner.frames import Frame, encode_payload
 from device_runner.report import RunnerReport
 from device_runner.runner import Job, UnverifiedError, run_program
-from harness.export import ExportSettings, Precision, export
-from harness.manifest import Exported
+from harness.export.exporter import ExportSettings, Precision, export
+from harness.export.manifest import Exported
+from harness.export.program import Program
 from harness.networks.int8 import QuantizedNetwork
 from harness.networks.splits import CuttableGraph, Network
-from harness.program import Program
 from harness.verification import device_job
 
 # One network of each family, the side of its pictures, and a split behind what is particular to the family.

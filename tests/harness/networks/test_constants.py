@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, fx
 
 from harness.errors import ExportError
-from harness.export import ExportSettings, Precision, export
-from harness.manifest import Exported
+from harness.export.exporter import ExportSettings, Precision, export
+from harness.export.manifest import Exported
+from harness.export.program import Program
 from harness.networks.constants import compute_weights, constant, separate_constants
 from harness.networks.int8 import QuantizedNetwork
 from harness.networks.models import load_model
 from harness.networks.splits import CuttableGraph, Network
 from harness.networks.torch_head import TorchHead
 from harness.pictures import Pictures
-from harness.program import Program
 from harness.verification import host_reference
 
 SHARED = (

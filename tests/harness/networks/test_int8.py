@@ -17,7 +17,7 @@ from device_runner.frames import Frame, encode_payload
 from device_runner.runner import Job, run_program
 from harness.codecs import Int8
 from harness.errors import ExportError
-from harness.lowering import lower
+from harness.export.lowering import lower
 from harness.networks import int8 as quantize
 from harness.networks.int8 import ClampQuantizer, QuantizedNetwork
 from harness.networks.models import load_model

@@ -26,7 +26,7 @@ class Output(BaseModel):
         activation_shape: with its batch dimension of 1.
         tolerance_abs: largest permitted absolute error against the expected activation (fp32), or None.
         tolerance_cosine: smallest permitted cosine against it (int8), or None.
-        operators: how many of each kind it needs (harness.operators.count_operators); empty where nothing is profiled.
+        operators: how many of each kind it needs (harness.export.operators.count_operators); empty where nothing is profiled.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,7 +50,7 @@ class Manifest(BaseModel):
 
     Attributes:
         outputs: a head has one; at split 0 it is the picture itself, and there is no program.
-        profiled: its operators are timed one by one (`harness.program.Program`).
+        profiled: its operators are timed one by one (`harness.export.program.Program`).
         delegated_share: of the program's multiply-accumulates, the share that XNNPACK took over; None without any.
         versions: libraries that made the program.
     """

@@ -17,11 +17,11 @@ from torch import Tensor, fx, nn
 from torch.fx import traceback
 
 from harness.errors import first_line
+from harness.export.operators import count_operators
 from harness.networks.constants import compute_weights, separate_constants
 from harness.networks.cutting import extract_head
 from harness.networks.folding import fold_batch_norm
 from harness.networks.macs import node_macs
-from harness.operators import count_operators
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,20 @@ from device_runner.files import digest, file_sha256, partial_beside, remove_left
 from device_runner.frames import Frame, encode_payload
 from harness.codecs import Uint8
 from harness.errors import ExportError, first_line
-from harness.lowering import Lowered, LoweringJob, serve, warm_up
-from harness.manifest import MANIFEST, MANIFEST_FORMAT, PROGRAM, REFERENCE, Exported, Manifest, Output, read_exported
+from harness.export.lowering import Lowered, LoweringJob, serve, warm_up
+from harness.export.manifest import (
+    MANIFEST,
+    MANIFEST_FORMAT,
+    PROGRAM,
+    REFERENCE,
+    Exported,
+    Manifest,
+    Output,
+    read_exported,
+)
+from harness.export.program import Program
 from harness.networks.cutting import capture
 from harness.networks.splits import Cut, CuttableGraph, Network, SplitPoint
-from harness.program import Program
 
 Precision = Literal["fp32", "int8"]
 # Seen: fp32 heads match PyTorch to 1.3e-5 of their largest value; a wrong kernel is off by orders of magnitude.

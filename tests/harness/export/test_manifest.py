@@ -10,7 +10,7 @@ import pytest
 from device_runner.files import file_sha256
 from harness.codecs import Int8
 from harness.errors import ExportError
-from harness.manifest import Manifest, Output, read_exported
+from harness.export.manifest import Manifest, Output, read_exported
 
 PROGRAM = b"a program"
 

@@ -27,14 +27,14 @@ from device_runner.report import RunnerReport
 from device_runner.runner import run_program
 from harness.codecs import Int8
 from harness.errors import ExportError
-from harness.export import ExportSettings, Precision, program_folder
-from harness.export import export as export_programs
-from harness.manifest import Exported, read_exported
+from harness.export.exporter import ExportSettings, Precision, program_folder
+from harness.export.exporter import export as export_programs
+from harness.export.manifest import Exported, read_exported
+from harness.export.program import Program
 from harness.networks.int8 import QuantizedNetwork
 from harness.networks.models import load_model
 from harness.networks.splits import Cut, CuttableGraph, Network, SplitPoint
 from harness.pictures import Pictures
-from harness.program import Program
 from harness.verification import host_job
 
 Outcomes = dict[str, Exported | ExportError]
@@ -320,8 +320,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from harness.export import ExportSettings, export
-from harness.program import Program
+from harness.export.exporter import ExportSettings, export
+from harness.export.program import Program
 from harness.networks.models import load_model
 from harness.networks.splits import Network
 network = Network(load_model("tiny_networks:plain", weights="random", input_size=(32, 32)))

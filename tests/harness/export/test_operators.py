@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from harness.export.operators import count_operators
 from harness.networks.cutting import extract_head
 from harness.networks.folding import fold_batch_norm
 from harness.networks.splits import Network
-from harness.operators import count_operators
 
 
 def test_a_convolution_takes_its_batch_norm_in(plain: Network) -> None:

@@ -1,0 +1,1 @@
+"""Programs: what is asked for, lowered, and kept with a manifest."""
