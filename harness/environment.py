@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from harness.prepare import ReadyDevice
+from harness.measure.ready import ReadyDevice
 
 _LIBRARIES = ("splitbench", "torch", "torchvision", "torchao", "executorch", "numpy", "scikit-image", "safetensors")
 

@@ -24,8 +24,8 @@ from analysis.tradeoff import on_front
 from harness.errors import LostDeviceError, ResultsError
 from harness.export.manifest import Exported
 from harness.export.program import Program
-from harness.measure import Work, measure, work_name
-from harness.prepare import ReadyDevice
+from harness.measure.ready import ReadyDevice
+from harness.measure.rounds import Work, measure, work_name
 from harness.results.axes import curve_key
 from harness.results.files import write_whole
 from harness.results.schema import Cell, RoundRecord, RunConfig

@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 
 from analysis.campaign.phases import Phase, Phases
 from device_runner.link import LinkShape
-from harness.affinity import core_mask
-from harness.prepare import ReadyDevice, prepared
+from harness.measure.affinity import core_mask
+from harness.measure.ready import ReadyDevice, prepared
 from harness.results.schema import RunConfig
 
 

@@ -12,9 +12,9 @@ from analysis.campaign.subject import Subject, Variant
 from device_runner.devices import open_device
 from device_runner.errors import BroughtCodeError, SplitbenchError, UsageError
 from device_runner.link import LinkShape
-from harness.affinity import check_affinity
-from harness.cool_down import CoolDown
 from harness.errors import ModelError, SplitError
+from harness.measure.affinity import check_affinity
+from harness.measure.cool_down import CoolDown
 from harness.networks.models import WEIGHTS, load_model
 from harness.networks.splits import Network
 from harness.pictures import Pictures, load_pictures, summary

@@ -20,8 +20,8 @@ from harness.environment import describe_environment
 from harness.errors import ExportError, ResultsError
 from harness.export.exporter import program_hash
 from harness.export.program import Program
+from harness.measure.ready import ReadyDevice
 from harness.networks.splits import Cut, SplitPoint
-from harness.prepare import ReadyDevice
 from harness.results.schema import Cell, DeviceEntry, RunConfig, RunFile
 from harness.results.store import RunStore
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from analysis.campaign.inputs import Inputs
     from analysis.campaign.phases import Phases
     from harness.cli.progress import Display
-    from harness.prepare import ReadyDevice
+    from harness.measure.ready import ReadyDevice
     from harness.results.run_log import RunLog
     from harness.results.schema import RunConfig
     from harness.results.store import RunStore

@@ -20,7 +20,7 @@ from device_runner.devices.ssh import Ssh
 from device_runner.errors import DeviceError, RunnerCode, RunnerError, TransferError
 from device_runner.frames import Frame, encode_payload
 from device_runner.runner import Job, Shipping, run_program
-from harness.receiver import Receiver
+from harness.measure.receiver import Receiver
 from tests.parts.adbd.fixture import attached_phone, own_adb_server, the_adb_server
 from tests.parts.adbd.phone import Phone
 from tests.parts.sshd.fixture import awkward_pi, plain_pi, the_awkward_pi, the_plain_pi

@@ -46,13 +46,13 @@ from device_runner.errors import RunnerError, SplitbenchError
 from harness.errors import ExportError
 from harness.export.manifest import Exported
 from harness.export.program import Program
+from harness.measure.verification import host_reference
 from harness.networks.cutting import capture
 from harness.networks.models import load_model
 from harness.networks.splits import Network, SplitPoint
 from harness.networks.torch_head import TorchHead
 from harness.pictures import Pictures, load_pictures
 from harness.results.schema import RunConfig
-from harness.verification import host_reference
 
 SIDE = 32
 _MOST_VALUES = 40_000  # of an activation: a network stays small

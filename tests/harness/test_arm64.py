@@ -24,9 +24,9 @@ from device_runner.runner import Job, UnverifiedError, run_program
 from harness.export.exporter import ExportSettings, Precision, export
 from harness.export.manifest import Exported
 from harness.export.program import Program
+from harness.measure.verification import device_job
 from harness.networks.int8 import QuantizedNetwork
 from harness.networks.splits import CuttableGraph, Network
-from harness.verification import device_job
 
 # One network of each family, the side of its pictures, and a split behind what is particular to the family.
 FAMILIES = [

@@ -31,11 +31,11 @@ from harness.export.exporter import ExportSettings, Precision, program_folder
 from harness.export.exporter import export as export_programs
 from harness.export.manifest import Exported, read_exported
 from harness.export.program import Program
+from harness.measure.verification import host_job
 from harness.networks.int8 import QuantizedNetwork
 from harness.networks.models import load_model
 from harness.networks.splits import Cut, CuttableGraph, Network, SplitPoint
 from harness.pictures import Pictures
-from harness.verification import host_job
 
 Outcomes = dict[str, Exported | ExportError]
 

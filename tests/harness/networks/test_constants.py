@@ -13,13 +13,13 @@ from harness.errors import ExportError
 from harness.export.exporter import ExportSettings, Precision, export
 from harness.export.manifest import Exported
 from harness.export.program import Program
+from harness.measure.verification import host_reference
 from harness.networks.constants import compute_weights, constant, separate_constants
 from harness.networks.int8 import QuantizedNetwork
 from harness.networks.models import load_model
 from harness.networks.splits import CuttableGraph, Network
 from harness.networks.torch_head import TorchHead
 from harness.pictures import Pictures
-from harness.verification import host_reference
 
 SHARED = (
     *("ThereAndBack", "Recurrent", "ChannelsLast"),

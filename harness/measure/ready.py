@@ -28,7 +28,7 @@ from device_runner.frames import Frame, encode_payload
 from device_runner.link import LinkShape
 from device_runner.runner import Job, Shipping, run_program
 from harness.errors import ReceiverError
-from harness.receiver import Receiver
+from harness.measure.receiver import Receiver
 from harness.results.schema import DeviceEntry
 
 WayBack = Literal["auto", "direct", "tunnel"]

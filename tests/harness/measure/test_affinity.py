@@ -9,7 +9,7 @@ import pytest
 from device_runner.devices import Completed
 from device_runner.devices.local import Local
 from device_runner.errors import UsageError
-from harness.affinity import check_affinity, core_mask
+from harness.measure.affinity import check_affinity, core_mask
 
 
 class Cores(Local):

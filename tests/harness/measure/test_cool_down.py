@@ -9,8 +9,8 @@ import pytest
 from device_runner.devices import Completed
 from device_runner.devices.local import Local
 from device_runner.errors import DeviceError, UsageError
-from harness import cool_down
-from harness.cool_down import CoolDown
+from harness.measure import cool_down
+from harness.measure.cool_down import CoolDown
 
 
 class Cooling(Local):

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pytest
 
 from device_runner.frames import ConnectionEndedError, Frame, encode_payload, read_frame, write_frame
-from harness import receiver as module
 from harness.errors import ReceiverError, ResultsError
-from harness.receiver import Receiver, Session
+from harness.measure import receiver as module
+from harness.measure.receiver import Receiver, Session
 from harness.results.files import write_whole
 
 SHAPE = (1, 4, 6, 6)

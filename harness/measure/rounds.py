@@ -15,19 +15,19 @@ from device_runner.devices.probe import DeviceState, read_state
 from device_runner.errors import DeviceError, HeldError, RunnerError
 from device_runner.files import digest
 from device_runner.runner import Job, Shipping, UnverifiedError, run_program
-from harness.affinity import core_mask
 from harness.codecs import Codec
-from harness.cool_down import CoolDown
-from harness.energy import with_energy
 from harness.errors import LostDeviceError
 from harness.export.manifest import Exported
+from harness.measure.affinity import core_mask
+from harness.measure.cool_down import CoolDown
+from harness.measure.energy import with_energy
+from harness.measure.ready import ReadyDevice
+from harness.measure.receiver import Array, Session
+from harness.measure.verification import PROGRAM_LIMIT_S, device_job, host_job
 from harness.networks.cutting import channels_last
 from harness.networks.graph import op_name
-from harness.prepare import ReadyDevice
-from harness.receiver import Array, Session
 from harness.results.schema import Cell, RoundRecord
 from harness.results.store import RunStore
-from harness.verification import PROGRAM_LIMIT_S, device_job, host_job
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from device_runner.devices import Device, DeviceFacts
 from device_runner.devices.local import Local
 from device_runner.errors import DeviceError, HeldError, UsageError
 from device_runner.link import LinkShape
-from harness import prepare
-from harness.prepare import _listening, prepared
+from harness.measure import ready as prepare
+from harness.measure.ready import _listening, prepared
 from tests.parts.sshd.fixture import plain_pi, the_plain_pi
 from tests.parts.sshd.pi import Pi
 

@@ -1,0 +1,1 @@
+"""Measuring: devices made ready, programs verified, timed and shipped, round by round."""
