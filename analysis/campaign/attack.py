@@ -8,10 +8,10 @@ from analysis.campaign.inputs import Inputs
 from analysis.campaign.phases import Phase, Phases
 from analysis.campaign.subject import Variant
 from analysis.leakage import Target, attack_network
-from harness.memory import keep_freed_memory
 from harness.networks.splits import Cut
 from harness.results.schema import Cell
 from harness.results.store import RunStore
+from harness.workstation.memory import keep_freed_memory
 
 
 def shipped_cells(store: RunStore) -> set[str]:

@@ -16,7 +16,6 @@ from analysis.leakage import write_pictures
 from device_runner.errors import UsageError
 from device_runner.files import digest
 from harness.codecs import Fp32
-from harness.environment import describe_environment
 from harness.errors import ExportError, ResultsError
 from harness.export.exporter import program_hash
 from harness.export.program import Program
@@ -24,6 +23,7 @@ from harness.measure.ready import ReadyDevice
 from harness.networks.splits import Cut, SplitPoint
 from harness.results.schema import Cell, DeviceEntry, RunConfig, RunFile
 from harness.results.store import RunStore
+from harness.workstation.environment import describe_environment
 
 # Rough rates of a two-core workstation, for --dry-run alone; what was measured is in the table.
 _LOWER_S_PER_HEAD, _LOWER_S_PER_NODE = 0.5, 0.03

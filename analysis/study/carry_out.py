@@ -22,8 +22,8 @@ from analysis.study.cells import Cell, Plan, Specimen, grouped
 from analysis.study.photographs import Photographs
 from analysis.study.records import Journal, Record
 from analysis.study.specimens import Ready, make
-from harness.memory import keep_freed_memory
 from harness.networks.torch_head import TorchHead
+from harness.workstation.memory import keep_freed_memory
 
 
 def missing(plan: Plan, photographs: Photographs, journal: Journal) -> list[Cell]:

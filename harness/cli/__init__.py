@@ -22,7 +22,7 @@ from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.splits import splits
 from harness.cli.study import study
-from harness.host import unsupported
+from harness.workstation.host import unsupported
 
 
 @click.group(epilog="Start with: bench run --split all", context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,7 +12,7 @@ from harness.cli import options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.inventory import DeviceFinding
+    from harness.workstation.inventory import DeviceFinding
 
 
 @click.command(epilog="Example: bench devices ssh://pi@raspberrypi.local adb")
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--clean", is_flag=True, help="Remove what splitbench put on the devices named, and only that.")
 def devices(addresses: tuple[str, ...], clean: bool) -> None:
     """Show what each device is and whether heads can run on it: those named, or every device found."""
-    from harness import inventory
+    from harness.workstation import inventory
 
     if clean and not addresses:
         raise click.UsageError("--clean removes nothing from devices that are not named")

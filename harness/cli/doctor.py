@@ -8,7 +8,7 @@ import click
 @click.command(epilog="Example: bench doctor")
 def doctor() -> None:
     """Say what is installed, what is missing, and the one line that mends it."""
-    from harness.doctor import examine
+    from harness.workstation.doctor import examine
 
     findings = examine()
     for finding in findings:

@@ -17,7 +17,7 @@ from device_runner.devices import open_device
 from device_runner.devices.adb import Adb
 from device_runner.devices.adb_server import ServerAddress, states
 from device_runner.errors import DeviceError, UsageError
-from harness.inventory import look_at
+from harness.workstation.inventory import look_at
 from tests.parts.adbd.fixture import attached_phone, own_adb_server, the_adb_server
 from tests.parts.adbd.phone import AdbServer, Phone
 from tests.parts.adbd.renaming import renaming_server, serving, unix_server

@@ -8,7 +8,7 @@ import sys
 
 SCRIPT = """
 import resource, numpy as np
-from harness.memory import keep_freed_memory
+from harness.workstation.memory import keep_freed_memory
 kept = {kept} and keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from harness.host import unsupported
+from harness.workstation.host import unsupported
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

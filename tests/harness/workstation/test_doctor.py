@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from device_runner.bundle import TARGETS
-from harness import doctor
 from harness.cli import bench
-from harness.doctor import Finding, examine
+from harness.workstation import doctor
+from harness.workstation.doctor import Finding, examine
 
 ARM64 = TARGETS["arm64"].on_this_machine()
 TOOLS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.inventory import look_at
+from harness.workstation.inventory import look_at
 
 
 def test_an_address_that_cannot_be_read_fails_alone_and_shows_no_password() -> None:

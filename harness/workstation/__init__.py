@@ -1,0 +1,1 @@
+"""This machine: what it is, what it lacks, and which devices it sees."""
