@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.campaign.inputs import Inputs
+from analysis.campaign.leakage import Target, attack_network
 from analysis.campaign.phases import Phase, Phases
 from analysis.campaign.subject import Variant
-from analysis.leakage import Target, attack_network
 from harness.networks.splits import Cut
 from harness.results.schema import Cell
 from harness.results.store import RunStore

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from analysis.campaign.exports import export_settings
 from analysis.campaign.inputs import Inputs
+from analysis.campaign.leakage import write_pictures
 from analysis.campaign.selection import heads, surveys
 from analysis.campaign.subject import Variant
-from analysis.leakage import write_pictures
 from device_runner.errors import UsageError
 from device_runner.files import digest
 from harness.codecs import Fp32

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from analysis.leakage import Target, attack_network, write_pictures
+from analysis.campaign.leakage import Target, attack_network, write_pictures
 from harness.errors import ResultsError
 from harness.networks.splits import Network
 from harness.pictures import Pictures
