@@ -11,7 +11,6 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from analysis.attacks.base import require_finite
 from analysis.errors import AttackError
 
 # Rounding to 8 bits alone gives 58.9 dB; closer than the cap no eye tells pictures apart, and infinity has no average.
@@ -85,3 +84,10 @@ def _checked(original: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor]:
 
 def _size(pictures: Tensor) -> str:
     return " x ".join(map(str, pictures.shape))
+
+
+def require_finite(values: Tensor, what: str) -> None:
+    """Raises AttackError, naming `what`, where a value is NaN or infinite."""
+    if not torch.isfinite(values.sum()) and not torch.isfinite(values).all():
+        bad = int((~torch.isfinite(values)).sum())
+        raise AttackError(f"{bad} of {values.numel()} values of {what} are NaN or infinite")

@@ -19,7 +19,7 @@ from analysis.estimate import (
     measured_ns,
     survey_results,
 )
-from analysis.tradeoff import with_modelled_link
+from analysis.link_model import with_modelled_link
 from device_runner.link import LinkShape
 from device_runner.report import Shipment
 from harness.results.axes import cell_key, curve_key
@@ -140,9 +140,7 @@ def _heads(records: Iterable[RoundRecord]) -> dict[str, list[RoundRecord]]:
 def _estimate_row(
     file: RunFile, cell: Cell, estimate: HeadEstimate, measured_ns: float, *, is_anchor: bool
 ) -> dict[str, object]:
-    return cell.model_dump(include={"model", "precision", "device", "threads", "split_index", "split"}) | {
-        "cell": cell.hash,
-        "emulated": file.is_emulated(cell),
+    return _facts(file, cell, ESTIMATES) | {
         "anchor": is_anchor,
         "profiled_ms": estimate.p50 / _NS_PER_MS,
         "low_ms": estimate.low / _NS_PER_MS,
@@ -152,18 +150,18 @@ def _estimate_row(
     }
 
 
+def _facts(file: RunFile, cell: Cell, columns: Sequence[Column]) -> dict[str, object]:
+    """What is known of a cell before it is measured, as far as a table has columns for it."""
+    shapes = {name: "x".join(map(str, getattr(cell, name))) for name in ("input_size", "activation_shape")}
+    facts = cell.model_dump() | shapes
+    facts |= {"run_id": file.run_id, "cell": cell.hash, "emulated": file.is_emulated(cell)}
+    return {column.name: facts[column.name] for column in columns if column.name in facts}
+
+
 def _row(
     file: RunFile, cell: Cell, timing: dict[str, object], attack: str | None, found: LeakageRecord | None
 ) -> dict[str, object]:
-    known = {column.name for column in SUMMARY}
-    row = {key: value for key, value in cell.model_dump().items() if key in known}
-    row |= {
-        "run_id": file.run_id,
-        "cell": cell.hash,
-        "input_size": "x".join(map(str, cell.input_size)),
-        "activation_shape": "x".join(map(str, cell.activation_shape)),
-        "emulated": file.is_emulated(cell),
-    }
+    row = _facts(file, cell, SUMMARY)
     leakage = _leakage(found, file.held_out_sources) if found else {}
     status, reason = timing.get("status", "ok"), timing.get("reason", "")
     if status == "ok" and attack is not None and (found is None or found.status != "ok"):

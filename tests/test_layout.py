@@ -49,6 +49,11 @@ def test_the_packages_keep_to_who_may_import_whom(copy: Path) -> None:
         ("analysis", "harness.cli"),
         ("analysis.attacks", "pytest"),
         ("harness", "tests"),
+        ("harness.results", "harness.networks"),
+        ("harness.networks", "harness.export"),
+        ("harness.export", "harness.measure"),
+        ("analysis.attacks", "analysis.judging"),
+        ("analysis.decision", "analysis.run"),
     ],
 )
 def test_a_new_module_that_imports_to_its_right_is_found(copy: Path, importer: str, imported: str) -> None:

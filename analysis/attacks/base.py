@@ -13,6 +13,7 @@ from torch import Tensor
 
 from analysis.attacks.validation import in_validation
 from analysis.errors import AttackError
+from analysis.metrics import require_finite
 
 # The head as PyTorch runs it, in float32: pictures (N x 3 x H x W on [0, 1]) -> activations (N x ...), with gradients.
 HeadFunction = Callable[[Tensor], Tensor]
@@ -293,13 +294,6 @@ class CrossFitted(Attack):
     @abstractmethod
     def _out_of_fold(self, own: Pairs) -> Tensor:
         """Some of `validation_pairs` (checked) -> float32 N x 3 x H x W on [0, 1]."""
-
-
-def require_finite(values: Tensor, what: str) -> None:
-    """Raises AttackError, naming `what`, where a value is NaN or infinite."""
-    if not torch.isfinite(values.sum()) and not torch.isfinite(values).all():
-        bad = int((~torch.isfinite(values)).sum())
-        raise AttackError(f"{bad} of {values.numel()} values of {what} are NaN or infinite")
 
 
 def _describe(values: Tensor) -> str:

@@ -18,9 +18,9 @@ from analysis.campaign.inputs import Inputs
 from analysis.campaign.phases import Phase, Phases
 from analysis.campaign.selection import anchors, everything, heads, surveys
 from analysis.campaign.subject import Subject, Variant
+from analysis.decision.front import on_front
 from analysis.estimate import find_anchors, survey_results, widest_gap
 from analysis.run import Run
-from analysis.tradeoff import on_front
 from harness.errors import LostDeviceError, ResultsError
 from harness.export.manifest import Exported
 from harness.export.program import Program

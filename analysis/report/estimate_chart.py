@@ -13,6 +13,7 @@ from analysis.estimate import Accuracy
 from analysis.report import chart, interactive
 from analysis.report.panels import COLOURS, MARKERS, Line, Look, Panel, Scale, Swatch, log_ticks, nth
 from analysis.report.rows import EMULATED, printable, shortened
+from harness.results import axes
 
 TITLE = "Head times: profiled against measured"
 AXES = {"x": "measured head time, ms (log scale)", "y": "profiled head time, ms (log scale)"}
@@ -42,10 +43,13 @@ def panel_of(estimates: pd.DataFrame) -> Panel:
     low, high = float(times[times > 0].min() / _MARGIN), float(times.max() * _MARGIN)
     marks = [Line([low, high], Look("faint"), x=[low, high], width=1.5)]
     legend = []
-    for place, (key, heads) in enumerate(estimates.groupby(["model", "precision", "device", "threads"], sort=False)):
+    curve_axes = [axis for axis in axes.AXES if axis.role != "place" and axis.of_cells]
+    told = [axis.name for axis in curve_axes if axis.always_told or estimates[axis.name].nunique() > 1]
+    curves = estimates.groupby([axis.name for axis in curve_axes], sort=False, dropna=False)
+    for place, (_, heads) in enumerate(curves):
         # Series that share a colour differ in marker.
         look = Look(nth(COLOURS, place), nth(MARKERS, place + place // len(COLOURS)))
-        name = _name(*map(str, key)) if isinstance(key, tuple) else str(key)
+        name = _name(heads.iloc[0][told])
         marks.append(_points(heads, look, name))
         accuracy = Accuracy.of(heads)
         legend.append(Swatch(f"{name}: {accuracy.figures if accuracy else 'anchors only'}", "point", look))
@@ -64,28 +68,28 @@ def draw(estimates: pd.DataFrame) -> Figure:
     height = 7.35 + LINE_INCHES * len(panel.legend)
     figure = Figure(figsize=(chart.WIDTH_INCHES, height), facecolor="white")
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.07, 0.75 / height, 0.915, 6.1 / height))
+    plane = figure.add_axes((0.07, 0.75 / height, 0.915, 6.1 / height))
     figure.text(0.012, 1 - 0.16 / height, panel.heading, size=16, weight="bold", color=chart.INK, va="top")
     if estimates["emulated"].any():
         figure.text(0.985, 1 - 0.2 / height, EMULATED, size=12, weight="bold", color=chart.ALARM, va="top", ha="right")
-    chart.paint(axes, panel)
+    chart.paint(plane, panel)
     for name, label in AXES.items():
-        chart.scale_axis(axes, name, panel.scale)
-        getattr(axes, f"{name}axis").set_label_text(label, size=11.5, color=chart.INK)
+        chart.scale_axis(plane, name, panel.scale)
+        getattr(plane, f"{name}axis").set_label_text(label, size=11.5, color=chart.INK)
     handles = [chart.handle(swatch) for swatch in panel.legend]
-    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.008, 1.0), frameon=False, fontsize=10)
+    plane.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.008, 1.0), frameon=False, fontsize=10)
     return figure
 
 
 def figure(panel: Panel) -> dict[str, Any]:
     """Make plotly's figure of the same: {"data": ..., "layout": ...}."""
-    axes = {f"{name}axis": interactive.axis(panel.scale) | {"title": {"text": label}} for name, label in AXES.items()}
+    both = {f"{name}axis": interactive.axis(panel.scale) | {"title": {"text": label}} for name, label in AXES.items()}
     layout = {
         "height": 620,
         "showlegend": False,
         "margin": {"l": 60, "r": 8, "t": 10, "b": 52},
         "hoverlabel": {"align": "left"},
-        **axes,
+        **both,
     }
     return {"data": list(interactive.traces(panel)), "layout": layout, "anchors": {}}
 
@@ -99,9 +103,10 @@ def _points(heads: pd.DataFrame, look: Look, name: str) -> Line:
     return Line(profiled, look, measured, size=8, joined=False, hollow=hollow, lows=lows, highs=highs, texts=texts)
 
 
-def _name(model: str, precision: str, device: str, threads: str) -> str:
-    words = ", ".join([model, precision, device, f"{threads} {'thread' if threads == '1' else 'threads'}"])
-    return shortened(printable(words), NAME_WIDTH)
+def _name(told: pd.Series[Any]) -> str:
+    words = {str(name): str(value) for name, value in told.items()}
+    words["threads"] += " thread" if words["threads"] == "1" else " threads"
+    return shortened(printable(", ".join(words.values())), NAME_WIDTH)
 
 
 def _hover_text(name: str, head: dict[Any, Any]) -> str:

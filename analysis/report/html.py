@@ -246,7 +246,7 @@ def _span(values: Sequence[float], unit: str) -> str:
 
 def _lead(summary: pd.DataFrame, found: Sequence[Experiment]) -> str:
     series: list[Series] = [series for experiment in found for series in experiment.series]
-    precisions = _listed(part.precision for part in series if part.precision)
+    precisions = _listed(part.variant for part in series if part.variant)
     attacks = _listed(part.attack for part in series if part.attack)
     pictures = next((value for experiment in found if (value := experiment.once("pictures"))), None)
     counts = Counter(summary["status"].astype(str))

@@ -245,7 +245,7 @@ def _in_words(row: Row, series: Series) -> Iterator[str]:
     }
     measured = [f"{name} {value}" for name, value in times.items() if value]
     if measured:
-        yield f"{series.precision}: {', '.join(measured)} ms; {written(row.number('wire_bytes'), 'kB')} kB"
+        yield f"{series.variant}: {', '.join(measured)} ms; {written(row.number('wire_bytes'), 'kB')} kB"
     mean, low, high, worst = (written(row.number(f"psnr_{name}db"), "dB") for name in ("", *_PSNR_PARTS))
     if mean:
         interval = f" ({low} to {high})" if low and high else ""

@@ -159,15 +159,14 @@ class _Looks:
     """Which look belongs to a series."""
 
     def __init__(self, experiment: Experiment) -> None:
-        self.precisions = list(dict.fromkeys(series.precision for series in experiment.series))
+        self.variants = list(dict.fromkeys(series.variant for series in experiment.series))
         self.attacks = list(dict.fromkeys(series.attack for series in experiment.series))
-        self.first_of_precision = [
-            next(series for series in experiment.series if series.precision == precision)
-            for precision in self.precisions
+        self.first_of_variant = [
+            next(series for series in experiment.series if series.variant == variant) for variant in self.variants
         ]
 
     def __getitem__(self, series: Series) -> Look:
-        place = self.precisions.index(series.precision)
+        place = self.variants.index(series.variant)
         dash = nth(DASHES, self.attacks.index(series.attack))
         return Look(nth(COLOURS, place), nth(MARKERS, place), dash, nth(PATTERNS, place))
 
@@ -177,7 +176,7 @@ def _latency(experiment: Experiment, looks: _Looks) -> Panel:
     legend = [Swatch(part, "bar", Look(part)) for part in PARTS]
     if any(row.profiled for row in experiment.rows):
         legend.insert(1, Swatch(PROFILED_HEAD, "hollow bar", Look("head")))
-    for group, series in enumerate(looks.first_of_precision):
+    for group, series in enumerate(looks.first_of_variant):
         look = looks[series]
         profiled = [row is not None and row.profiled for row in _rows(experiment, series)]
         lows, highs = (_values(experiment, series, column) for column in _HEAD_INTERVAL)
@@ -188,10 +187,10 @@ def _latency(experiment: Experiment, looks: _Looks) -> Panel:
         ends = _values(experiment, series, "end_to_end_p50_ms")
         marks.append(Line(ends, look, width=1.5, size=5, hollow=profiled))
         legend.append(
-            Swatch(", ".join(filter(None, ("end to end", series.precision))), "line", replace(look, dash="solid"))
+            Swatch(", ".join(filter(None, ("end to end", series.variant))), "line", replace(look, dash="solid"))
         )
         if look.pattern:
-            legend.append(Swatch(f"hatched: {series.precision}", "bar", Look("tail", pattern=look.pattern)))
+            legend.append(Swatch(f"hatched: {series.variant}", "bar", Look("tail", pattern=look.pattern)))
     heading = f"Latency, median, {'emulated ' if experiment.emulated else ''}ms"
     return Panel(heading, 3.0, marks, legend, Scale(low=0))
 
@@ -199,11 +198,11 @@ def _latency(experiment: Experiment, looks: _Looks) -> Panel:
 def _wire(experiment: Experiment, looks: _Looks) -> Panel:
     marks: list[Line | Level] = []
     legend = []
-    for series in looks.first_of_precision:
+    for series in looks.first_of_variant:
         sizes = _values(experiment, series, "wire_bytes")
         marks.append(Line([None if size is None else size / 1000 for size in sizes], looks[series]))
-        if series.precision:
-            legend.append(Swatch(series.precision, "line", replace(looks[series], dash="solid")))
+        if series.variant:
+            legend.append(Swatch(series.variant, "line", replace(looks[series], dash="solid")))
     if picture := experiment.picture_bytes:
         marks.append(level := Level(picture / 1000, Look("faint", dash="dashed")))
         legend.append(Swatch(f"the picture itself, {picture / 1000:,.0f} kB", "line", level.look))

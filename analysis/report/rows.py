@@ -12,12 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.tradeoff import LinkFit, fit_link
+from analysis.link_model import LinkFit, fit_link
+from harness.results import axes
 from harness.results.columns import Column
-
-# Rows that agree on these are one experiment: one chart, one wall. They differ in split, precision and attack.
-EXPERIMENT = ("model", "weights", "input_size", "device", "threads", "link")
-SERIES = ("precision", "attack")
 
 RANDOM_WEIGHTS = "Random weights: the leakage of random weights is not that of trained ones."
 THREAT_MODEL = "What this attacker recovered: a lower bound on the leakage. Low does not mean private."
@@ -82,21 +79,34 @@ class Row:
 
 @dataclass(frozen=True)
 class Series:
-    """What one attack recovered from one precision: at most one row per split, in the order of splits."""
+    """One curve: at most one row per split, in the order of splits.
 
-    precision: str
-    attack: str
+    Attributes:
+        values: on the axes that tell the curves of a chart apart (harness.results.axes).
+    """
+
+    values: dict[str, str]
     rows: tuple[Row, ...]
 
     @property
     def name(self) -> str:
         """For instance "fp32, linear"; an experiment without attacks has the precision only."""
-        return ", ".join(part for part in (self.precision, self.attack) if part) or "as it is"
+        return ", ".join(filter(None, self.values.values())) or "as it is"
+
+    @property
+    def variant(self) -> str:
+        """What was timed, whatever attacked it: "fp32"."""
+        return ", ".join(filter(None, (self.values.get(axis.name) for axis in axes.AXES if axis.of_cells)))
+
+    @property
+    def attack(self) -> str:
+        """The attack; empty where none was asked for."""
+        return self.values["attack"]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Rows that differ in split, precision and attack only."""
+    """Rows of one chart and one wall: they differ in their curve and their split alone."""
 
     settings: dict[str, str]
     series: tuple[Series, ...]
@@ -172,11 +182,8 @@ def experiments(summary: pd.DataFrame) -> list[Experiment]:
     """Part the tidy table into experiments, in the order in which they first appear."""
     rows = [Row({str(key): value for key, value in record.items()}) for record in summary.to_dict("records")]
     found = []
-    for settings, members in _parted(rows, EXPERIMENT):
-        series = [
-            Series(values["precision"], values["attack"], _one_per_split(part))
-            for values, part in _parted(members, SERIES)
-        ]
+    for settings, members in _parted(rows, axes.names("chart")):
+        series = [Series(values, _one_per_split(part)) for values, part in _parted(members, axes.names("curve"))]
         found.append(Experiment(settings, tuple(series)))
     return found
 

@@ -26,7 +26,7 @@ class Output(BaseModel):
         activation_shape: with its batch dimension of 1.
         tolerance_abs: largest permitted absolute error against the expected activation (fp32), or None.
         tolerance_cosine: smallest permitted cosine against it (int8), or None.
-        operators: how many of each kind it needs (harness.export.operators.count_operators); empty where nothing is profiled.
+        operators: how many of each kind it needs (`count_operators`); empty where nothing is profiled.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

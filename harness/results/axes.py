@@ -21,22 +21,24 @@ class Axis:
         name: of the column, and of the field of `Cell` (an attack is no part of a cell).
         role: rows that differ in it stand in charts of their own, as curves of their own, or along a curve.
         of_cells: whether cells differ in it, too.
+        always_told: a legend tells it even where all that it shows agree.
     """
 
     name: str
     role: Role
     of_cells: bool = True
+    always_told: bool = False
 
 
 AXES = (
-    Axis("model", "chart"),
+    Axis("model", "chart", always_told=True),
     Axis("weights", "chart"),
     Axis("input_size", "chart"),
-    Axis("device", "chart"),
-    Axis("threads", "chart"),
+    Axis("device", "chart", always_told=True),
+    Axis("threads", "chart", always_told=True),
     Axis("affinity", "chart"),
     Axis("link", "chart"),
-    Axis("precision", "curve"),
+    Axis("precision", "curve", always_told=True),
     Axis("attack", "curve", of_cells=False),
     Axis("split_index", "place"),
 )

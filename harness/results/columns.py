@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from harness.results.axes import AXES
 from harness.results.schema import SCHEMA_VERSION
 
 _UNITS = {"ms": "ms", "db": "dB", "bytes": "kB"}
@@ -267,15 +268,15 @@ SUMMARY = (
     Column("reason", pa.string(), "why it is not ok, or its head not measured", "neither"),
 )
 
+
+def named(columns: tuple[Column, ...], *names: str) -> tuple[Column, ...]:
+    """Choose columns, in the order of their names here."""
+    by_name = {column.name: column for column in columns}
+    return tuple(by_name[name] for name in names)
+
+
 ESTIMATES = (
-    Column("cell", pa.string(), "content hash of the cell"),
-    Column("model", pa.string(), "network"),
-    Column("precision", pa.string(), "of the head: fp32 or int8"),
-    Column("device", pa.string(), "where the head ran"),
-    Column("emulated", pa.bool_(), "is its processor emulated? Its times mean nothing then"),
-    Column("threads", pa.int64(), "threads of the head"),
-    Column("split_index", pa.int64(), "place among all split points"),
-    Column("split", pa.string(), "module path that the head ends in"),
+    *named(SUMMARY, "cell", *(axis.name for axis in AXES if axis.of_cells), "split", "emulated"),
     Column("anchor", pa.bool_(), "was it measured so that profiled times can be scaled by it?"),
     Column(
         "profiled_ms", pa.float64(), "median head time, estimated from the anchors alone; an anchor's from the others"
@@ -295,12 +296,6 @@ PROGRESS = (
     Column("seconds", pa.float64(), "since the attack began to learn at this split"),
     Column("psnr_db", pa.float64(), "mean over validation pictures of the attacker's own, of what it had by then"),
 )
-
-
-def named(columns: tuple[Column, ...], *names: str) -> tuple[Column, ...]:
-    """Choose columns, in the order of their names here."""
-    by_name = {column.name: column for column in columns}
-    return tuple(by_name[name] for name in names)
 
 
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:

@@ -76,7 +76,7 @@ def find_places(
 
     Args:
         operators: names, in the order in which they ran.
-        needed: how many of each kind every output needs (harness.export.operators.count_operators); the last needs them all.
+        needed: how many of each kind every output needs (`count_operators`); the last needs them all.
         maps: whether each output is a map (4 dimensions), which XNNPACK computes with its channels last and must
             transpose.
 

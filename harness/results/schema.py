@@ -134,7 +134,7 @@ class RoundRecord(BaseModel):
     Attributes:
         work: names the program among the run's work: the cell of a head, a hash over the cells of a survey.
         cells: the cell of each of the program's outputs.
-        operators: how many of each kind every output needs (harness.export.operators.count_operators); () if not profiled.
+        operators: how many of each kind every output needs (`count_operators`); () if not profiled.
         maps: whether each output is a map (4 dimensions).
         report: every sample; None where the runner gave none. A survey's round 0 ships.
         reason: of a failure.

@@ -51,9 +51,9 @@ def test_each_series_has_its_own_look_and_says_how_good_its_estimates_were(estim
     others = estimates(precision="int8", device="adb:1", error=0.2), estimates(2, device="ssh://pi", anchors=2)
     drawn = draw(pd.concat([estimates(), *others]))
     assert said(drawn)[:3] == [
-        "efficientnet_lite0, fp32, local, 1 thread: 5.0 % (median; 95th percentile 5 %; 100 % inside their intervals)",
-        "efficientnet_lite0, int8, adb:1, 1 thread: 20.0 % (median; 95th percentile 20 %; 0 % inside their intervals)",
-        "efficientnet_lite0, fp32, ssh://pi, 1 thread: anchors only",
+        "efficientnet_lite0, local, 1 thread, fp32: 5.0 % (median; 95th percentile 5 %; 100 % inside their intervals)",
+        "efficientnet_lite0, adb:1, 1 thread, int8: 20.0 % (median; 95th percentile 20 %; 0 % inside their intervals)",
+        "efficientnet_lite0, ssh://pi, 1 thread, fp32: anchors only",
     ]
     looks = {(line.get_color(), line.get_marker()) for line in drawn.axes[0].get_lines()[1:]}
     assert len(looks) == 3

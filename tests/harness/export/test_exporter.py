@@ -334,7 +334,7 @@ for program, head in export(network, programs, chosen, lambda: network):
 
 def start_export(folder: Path) -> subprocess.Popen[bytes]:
     """Export in a process of its own, at least one head finished when this returns."""
-    paths = [str(Path(__file__).parents[2]), str(Path(__file__).parent / "factories")]
+    paths = [str(Path(__file__).parents[3]), str(Path(__file__).parents[1] / "factories")]
     exporter = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(folder)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},

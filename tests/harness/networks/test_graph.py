@@ -15,7 +15,7 @@ from harness.networks.models import load_model
 from harness.networks.splits import Network
 
 SIZE = (32, 32)
-FACTORIES = Path(__file__).parent / "factories"
+FACTORIES = Path(__file__).parents[1] / "factories"
 OTHER_PROCESS = f"""
 from harness.networks.models import load_model
 from harness.networks.splits import Network
@@ -69,7 +69,7 @@ def test_another_process_gives_the_same_hash() -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env={"PYTHONHASHSEED": "7", "PATH": ""},
     )
     assert done.stdout.split()[-1] == network("TintedConstant").weights_sha256

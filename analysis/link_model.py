@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from device_runner.link import LinkShape
-from harness.results.axes import names
 from harness.stats import Array
 
 _MS_PER_S = 1e3
@@ -84,16 +83,3 @@ def fit_link(wire_bytes: Array, transfer_ms: Array) -> LinkFit | None:
     errors = np.abs(times / (rtt_ms + sizes * ms_per_byte) - 1)
     link = LinkShape(rate_bytes_per_s=_MS_PER_S / ms_per_byte, rtt_s=rtt_ms / _MS_PER_S)
     return LinkFit(link, float(np.median(errors)), float(errors.max()), len(times))
-
-
-def on_front(summary: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows of the tidy table no other row of the same network, device and attack beats in both time and leakage.
-
-    Faster is a shorter end to end, better protected a lower PSNR. A row without either is not dominated.
-    """
-    front = pd.Series(True, index=summary.index)
-    for _, rows in summary.groupby(names("chart", "curve"), dropna=False):
-        known = rows.dropna(subset=["end_to_end_p50_ms", "psnr_db"]).sort_values(["end_to_end_p50_ms", "psnr_db"])
-        least = known["psnr_db"].cummin().shift(fill_value=np.inf)
-        front[known.index] = known["psnr_db"] < least
-    return front

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.tradeoff import fit_link, modelled_transfer_ms, on_front, with_modelled_link
+from analysis.link_model import fit_link, modelled_transfer_ms, with_modelled_link
 from device_runner.link import LinkShape
 
 WIFI = LinkShape(rate_bytes_per_s=5e6, rtt_s=0.005)
@@ -54,19 +54,3 @@ def test_one_outlier_does_not_move_the_line() -> None:
 )
 def test_what_no_line_explains_has_no_fit(sizes: list[float], times: list[float]) -> None:
     assert fit_link(np.array(sizes), np.array(times)) is None
-
-
-def _rows(*rows: tuple[float | None, float | None], device: str = "local") -> pd.DataFrame:
-    times, psnr = zip(*rows, strict=True)
-    table = pd.DataFrame({"end_to_end_p50_ms": times, "psnr_db": psnr}, dtype="float64")
-    return table.assign(model="m", input_size="8x8", precision="fp32", device=device, threads=1, attack="a")
-
-
-def test_the_front_is_what_nothing_beats_in_time_and_leakage() -> None:
-    table = _rows((5.0, 30.0), (4.0, 30.0), (6.0, 20.0), (7.0, 20.0), (3.0, 40.0), (8.0, 25.0))
-    assert on_front(table).tolist() == [False, True, True, False, True, False]
-
-
-def test_devices_have_fronts_of_their_own_and_what_is_not_known_is_not_dominated() -> None:
-    table = pd.concat([_rows((5.0, 30.0), (None, 10.0), (9.0, None)), _rows((50.0, 31.0), device="pi")])
-    assert on_front(table.reset_index(drop=True)).all()

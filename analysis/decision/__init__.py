@@ -1,0 +1,1 @@
+"""Which cut: decisions over tables alone."""
