@@ -84,7 +84,7 @@ class RunStore:
         """
         if self._written < SCHEMA_VERSION:
             raise ResultsError(
-                f"{self.folder} was begun by an older splitbench (schema {self._written}), whose programs are others",
+                f"{self.folder} was begun by an older splitbench (schema {self._written}) and cannot go on",
                 remedy="start a new run; bench report still shows this one",
             )
         with locked(self.folder, "another process"):

@@ -47,7 +47,7 @@ def test_what_goes_in_and_comes_out_is_not_told(lines: list[str]) -> None:
 def test_a_failure_is_told_and_still_raised(lines: list[str]) -> None:
     with pytest.raises(DeviceError, match="cannot be started"):
         Local("local").call(["/no/such/program"], timeout_s=10)
-    assert "DeviceError: /no/such/program cannot be started" in lines[0]
+    assert "DeviceError: local: /no/such/program cannot be started" in lines[0]
 
 
 def test_a_line_is_one_line_that_steers_nothing_and_is_not_long(lines: list[str]) -> None:

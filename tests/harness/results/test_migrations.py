@@ -78,6 +78,15 @@ def test_version_2_is_reported(tmp_path: Path) -> None:
     assert "link 40mbit/5ms over loopback (shaped)" in page
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_old_run_is_not_gone_on_with_and_stays_as_it_was(tmp_path: Path, version: int) -> None:
+    store = RunStore(golden(version, tmp_path))
+    before = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
+    with pytest.raises(ResultsError, match=rf"older splitbench \(schema {version}\).*start a new run"), store.locked():
+        pass
+    assert {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()} == before
+
+
 def test_todays_content_is_left_alone() -> None:
     content = {"schema_version": SCHEMA_VERSION, "anything": 1}
     assert migrate(content) == content
