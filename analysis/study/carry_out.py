@@ -18,15 +18,15 @@ import torch
 
 from analysis.attacks import ATTACKS, Attack, Pairs
 from analysis.judging import FAILURES, Judge, collect_pairs, received
-from analysis.study.cells import Cell, Plan, Specimen, grouped
+from analysis.study.cells import Plan, Specimen, StudyCell, grouped
 from analysis.study.photographs import Photographs
-from analysis.study.records import Journal, Record
+from analysis.study.records import StudyJournal, StudyRecord
 from analysis.study.specimens import Ready, make
 from harness.networks.torch_head import TorchHead
 from harness.workstation.memory import keep_freed_memory
 
 
-def missing(plan: Plan, photographs: Photographs, journal: Journal) -> list[Cell]:
+def missing(plan: Plan, photographs: Photographs, journal: StudyJournal) -> list[StudyCell]:
     """The cells that are still to be attacked; those that failed are tried again."""
     keys = {cell: cell.key(photographs.sha256) for cell in plan.cells}
     known = journal.read(list(keys.values()))
@@ -34,7 +34,7 @@ def missing(plan: Plan, photographs: Photographs, journal: Journal) -> list[Cell
 
 
 def carry_out(
-    cells: Sequence[Cell], photographs: Photographs, journal: Journal, finished: Callable[[Record], None]
+    cells: Sequence[StudyCell], photographs: Photographs, journal: StudyJournal, finished: Callable[[StudyRecord], None]
 ) -> None:
     """Attack cells; each is on disk as soon as it is finished, so that a killed study goes on where it was.
 
@@ -52,8 +52,8 @@ def carry_out(
 
 
 def attack_specimen(
-    specimen: Specimen, cells: Sequence[Cell], photographs: Photographs, journal: Journal
-) -> list[Record]:
+    specimen: Specimen, cells: Sequence[StudyCell], photographs: Photographs, journal: StudyJournal
+) -> list[StudyRecord]:
     """Attack cells of one specimen, and keep a record of each."""
     records = []
     for record in _records(specimen, cells, photographs):
@@ -62,12 +62,12 @@ def attack_specimen(
     return records
 
 
-def _records(specimen: Specimen, cells: Sequence[Cell], photographs: Photographs) -> Iterator[Record]:
+def _records(specimen: Specimen, cells: Sequence[StudyCell], photographs: Photographs) -> Iterator[StudyRecord]:
     try:
         attackable = _Attackable(make(specimen, photographs), photographs.sha256)
     except FAILURES as exc:
         for cell in cells:
-            yield Record(key=cell.key(photographs.sha256), cell=cell, status="failed", reason=str(exc))
+            yield StudyRecord(key=cell.key(photographs.sha256), cell=cell, status="failed", reason=str(exc))
         return
     yield from map(attackable.attack, cells)
 
@@ -82,10 +82,10 @@ class _Attackable:
         self._received = received(ready.network, points, ready.pictures)
         self._judge = Judge(ready.pictures.train.as_float(), ready.pictures.held_out.as_float())
 
-    def attack(self, cell: Cell) -> Record:
+    def attack(self, cell: StudyCell) -> StudyRecord:
         """A cell's record."""
         model = self._ready.network.model
-        record = Record(
+        record = StudyRecord(
             key=cell.key(self._photographs_sha256),
             cell=cell,
             status="ok",
@@ -104,7 +104,7 @@ class _Attackable:
         except FAILURES as exc:
             return record.model_copy(update={"status": "failed", "reason": str(exc)})
 
-    def _outcome(self, attack: Attack, own: Pairs, cell: Cell) -> dict[str, object]:
+    def _outcome(self, attack: Attack, own: Pairs, cell: StudyCell) -> dict[str, object]:
         point = self._ready.points[cell.cut]
         began = time.perf_counter()
         attack.fit(own, head=TorchHead(self._ready.network, point))
@@ -139,13 +139,13 @@ def _workers(photographs: Photographs, folder: Path) -> Iterator[ProcessPoolExec
 
 
 _photographs: Photographs
-_journal: Journal
+_journal: StudyJournal
 
 
 def _begin(photographs: Photographs, folder: Path) -> None:
     """Prepare a worker: one thread, deaf to Ctrl-C (its parent ends it), and gone when its parent is."""
     global _photographs, _journal
-    _photographs, _journal = photographs, Journal(folder)
+    _photographs, _journal = photographs, StudyJournal(folder)
     torch.set_num_threads(1)
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -162,5 +162,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _attack_specimen(specimen: Specimen, cells: Sequence[Cell]) -> list[Record]:
+def _attack_specimen(specimen: Specimen, cells: Sequence[StudyCell]) -> list[StudyRecord]:
     return attack_specimen(specimen, cells, _photographs, _journal)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from analysis.study.families import DEPTHS, FAMILIES, Variant
+from analysis.study.families import DEPTHS, FAMILIES, Member
 from analysis.study.photographs import FOLDS, HELD_OUT_PICTURES, TRAIN_PICTURES
 
 SEEDS, QUICK_SEEDS = 10, 2
@@ -65,11 +65,11 @@ class Specimen(BaseModel):
     fold: int
 
 
-class Cell(BaseModel):
+class StudyCell(BaseModel):
     """A specimen, cut and attacked.
 
     Attributes:
-        cut: place among the variant's cuts, or in `SHARES`.
+        cut: place among the member's cuts, or in `SHARES`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,18 +88,18 @@ class Cell(BaseModel):
 class Plan:
     """The cells of a study, in the order in which they are attacked, and what was left out to fit its time."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[StudyCell, ...]
     seeds: int
     left_out: tuple[str, ...]
 
 
-def _unique_networks() -> dict[str, Variant]:
-    found: dict[str, Variant] = {}
-    for variants in FAMILIES.values():
-        for variant in variants:
-            if variant.structure not in [known.structure for known in found.values()]:
-                found[f"{variant.family}/{variant.name}"] = variant
-    return found
+def _unique_networks() -> dict[str, Member]:
+    unique: dict[str, Member] = {}
+    for members in FAMILIES.values():
+        for member in members:
+            if member.structure not in [known.structure for known in unique.values()]:
+                unique[f"{member.family}/{member.name}"] = member
+    return unique
 
 
 # The networks of the families, each once: most families share their reference.
@@ -107,9 +107,9 @@ NETWORKS = _unique_networks()
 
 
 def network_of(family: str, name: str) -> str:
-    """The key of `NETWORKS` under which a family's variant is measured."""
-    wanted = next(variant for variant in FAMILIES[family] if variant.name == name)
-    return next(key for key, variant in NETWORKS.items() if variant.structure == wanted.structure)
+    """The key of `NETWORKS` under which a family's member is measured."""
+    wanted = next(member for member in FAMILIES[family] if member.name == name)
+    return next(key for key, member in NETWORKS.items() if member.structure == wanted.structure)
 
 
 # `best` takes minutes: it is tried on these alone, untrained, at the deepest cut.
@@ -127,7 +127,7 @@ def full_plan(seeds: int = SEEDS) -> Plan:
     """
     first, *others = [list(_family_specimens(seeds, FAMILY_STATES, turn)) for turn in range(FOLDS_PER_SEED)]
     best = [
-        Cell(specimen=specimen, cut=len(NETWORKS[specimen.network].cuts) - 1, attack="best")
+        StudyCell(specimen=specimen, cut=len(NETWORKS[specimen.network].cuts) - 1, attack="best")
         for specimen in first
         if specimen.network in BEST_NETWORKS and specimen.state == "untrained"
     ]
@@ -152,20 +152,20 @@ def quick_plan(seeds: int = QUICK_SEEDS) -> Plan:
     return Plan((*families, *(cell for one in zoo for cell in _cells(one, ("linear",)))), seeds, left_out)
 
 
-def grouped(cells: Sequence[Cell]) -> dict[Specimen, list[Cell]]:
+def grouped(cells: Sequence[StudyCell]) -> dict[Specimen, list[StudyCell]]:
     """The cells of each specimen, which are attacked together."""
-    found: dict[Specimen, list[Cell]] = {}
+    groups: dict[Specimen, list[StudyCell]] = {}
     for cell in cells:
-        found.setdefault(cell.specimen, []).append(cell)
-    return found
+        groups.setdefault(cell.specimen, []).append(cell)
+    return groups
 
 
-def estimated_seconds(cells: Sequence[Cell]) -> float:
+def estimated_seconds(cells: Sequence[StudyCell]) -> float:
     """About how long these cells take one core, in seconds."""
     return sum(_seconds(specimen, own) for specimen, own in grouped(cells).items())
 
 
-def _seconds(specimen: Specimen, cells: Sequence[Cell]) -> float:
+def _seconds(specimen: Specimen, cells: Sequence[StudyCell]) -> float:
     attacks = sum(ATTACK_S[cell.attack] for cell in cells)
     if specimen.kind != "family":
         return NAMED_S + NAMED_TIMES * attacks
@@ -182,20 +182,20 @@ def _specimen(kind: Kind, network: str, state: State, seed: int, fold: int) -> S
     return Specimen(kind=kind, network=network, state=state, seed=seed, fold=fold)
 
 
-def _all_attacks(specimens: Iterable[Specimen]) -> Iterator[Cell]:
+def _all_attacks(specimens: Iterable[Specimen]) -> Iterator[StudyCell]:
     """Every attack on networks of the families."""
     return (cell for specimen in specimens for cell in _cells(specimen, ATTACKS))
 
 
-def _named(kind: Kind, networks: Sequence[str], state: State) -> Iterator[Cell]:
+def _named(kind: Kind, networks: Sequence[str], state: State) -> Iterator[StudyCell]:
     """The strong attack on one fold of photographs alone."""
     for name, fold in product(networks, range(FOLDS)):
         yield from _cells(_specimen(kind, name, state, 0, fold), ("linear",) if fold else ("linear", "spectral"))
 
 
-def _cells(specimen: Specimen, attacks: Sequence[str]) -> Iterator[Cell]:
+def _cells(specimen: Specimen, attacks: Sequence[str]) -> Iterator[StudyCell]:
     cuts = len(NETWORKS[specimen.network].cuts if specimen.kind == "family" else SHARES)
-    return (Cell(specimen=specimen, cut=cut, attack=attack) for cut in range(cuts) for attack in attacks)
+    return (StudyCell(specimen=specimen, cut=cut, attack=attack) for cut in range(cuts) for attack in attacks)
 
 
 @cache

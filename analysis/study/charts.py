@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 
 from analysis.report.chart import FAINT, INK, WIDTH_INCHES, calm, write
 from analysis.study.cells import ATTACKS, FAMILY_STATES, SHARES, network_of
-from analysis.study.curves import Curve
+from analysis.study.curves import LeakageCurve
 from analysis.study.families import DEPTHS
-from analysis.study.records import Record
+from analysis.study.records import StudyRecord
 from analysis.study.verdicts import SMALLEST_EFFECT_DB, Effect, is_compared
 
 # Okabe and Ito's palette, for colour-blind readers, too; attacks also differ in marker.
@@ -28,7 +28,7 @@ _ROW_INCHES = 0.3
 
 
 def write_charts(
-    records: Sequence[Record], effects: Sequence[Effect], zoo: Sequence[Curve], folder: Path
+    records: Sequence[StudyRecord], effects: Sequence[Effect], zoo: Sequence[LeakageCurve], folder: Path
 ) -> dict[str, Path]:
     """Draw what there is something to draw of; name -> PNG file, 1200 pixels wide.
 
@@ -76,7 +76,7 @@ def draw_effects(effects: Sequence[Effect]) -> Figure | None:
     return figure
 
 
-def draw_depth(records: Sequence[Record]) -> Figure | None:
+def draw_depth(records: Sequence[StudyRecord]) -> Figure | None:
     """Mean PSNR of the attacks tried everywhere against the number of convolutions; thin lines are single seeds."""
     places = {
         network_of("depth", f"{body}_{depth}"): (body, depth) for body in ("plain", "residual") for depth in DEPTHS
@@ -118,7 +118,7 @@ def draw_depth(records: Sequence[Record]) -> Figure | None:
     return figure
 
 
-def draw_zoo(zoo: Sequence[Curve]) -> Figure | None:
+def draw_zoo(zoo: Sequence[LeakageCurve]) -> Figure | None:
     """PSNR above the floor and SSIM under the linear attack, networks against shares of MACs; leakiest first."""
     shown = sorted((c for c in zoo if c.attack == "linear"), key=lambda curve: -curve.area_db.mean)
     if not shown:
@@ -143,7 +143,7 @@ def draw_zoo(zoo: Sequence[Curve]) -> Figure | None:
     return figure
 
 
-def _line(panel: Axes, chosen: Sequence[tuple[int, Record]], attack: str, line: str) -> None:
+def _line(panel: Axes, chosen: Sequence[tuple[int, StudyRecord]], attack: str, line: str) -> None:
     """The mean over seeds of the mean over cuts, and each seed's own line."""
     by_seed: dict[int, dict[int, list[float]]] = {}
     for depth, record in chosen:

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis.study.area import AREA_CAP_DB, leakage_area
 from analysis.study.cells import SHARES, Kind
-from analysis.study.records import CutFacts, Record
-from harness.stats import source_interval
-
-Array = npt.NDArray[np.float64]
+from analysis.study.records import CutFacts, StudyRecord
+from harness.stats import Array, source_interval
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Area:
 
 
 @dataclass(frozen=True)
-class Curve:
+class LeakageCurve:
     """A network under one attack, all folds of photographs together.
 
     Args:
@@ -50,24 +47,24 @@ class Curve:
     cells: int
 
 
-def curves(records: Sequence[Record], kind: Kind) -> list[Curve]:
+def curves(records: Sequence[StudyRecord], kind: Kind) -> list[LeakageCurve]:
     """A curve for each network of a kind and each attack that was finished at all of its cuts in some fold."""
-    found: dict[tuple[str, str], dict[int, dict[int, Record]]] = {}
+    by_network: dict[tuple[str, str], dict[int, dict[int, StudyRecord]]] = {}
     for record in records:
         specimen = record.cell.specimen
         if record.status == "ok" and specimen.kind == kind:
-            folds = found.setdefault((specimen.network, record.cell.attack), {})
+            folds = by_network.setdefault((specimen.network, record.cell.attack), {})
             folds.setdefault(specimen.fold, {})[record.cell.cut] = record
     whole = {
         key: [
             [fold[cut] for cut in range(len(SHARES))] for _, fold in sorted(folds.items()) if len(fold) == len(SHARES)
         ]
-        for key, folds in found.items()
+        for key, folds in by_network.items()
     }
     return [_curve(*key, folds) for key, folds in whole.items() if folds]
 
 
-def _curve(network: str, attack: str, folds: Sequence[Sequence[Record]]) -> Curve:
+def _curve(network: str, attack: str, folds: Sequence[Sequence[StudyRecord]]) -> LeakageCurve:
     """One curve from several folds, each a record per cut."""
     psnr_db = np.concatenate([np.array([record.psnr_db for record in fold]) for fold in folds], axis=1)
     ssim = np.concatenate([np.array([record.ssim for record in fold]) for fold in folds], axis=1)
@@ -76,7 +73,7 @@ def _curve(network: str, attack: str, folds: Sequence[Sequence[Record]]) -> Curv
     at = tuple(record.at for record in folds[0] if record.at is not None)
     share = [one.mac_share for one in at]
     everything = [record for fold in folds for record in fold]
-    return Curve(
+    return LeakageCurve(
         network,
         everything[0].weights,
         everything[0].input_size,

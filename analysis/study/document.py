@@ -12,19 +12,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.study import verdicts as judged
 from analysis.study.area import AREA_CAP_DB
-from analysis.study.cells import BEST_NETWORKS, FIT_TARGET, NETWORKS, SHARES, Cell, Plan, network_of
+from analysis.study.cells import BEST_NETWORKS, FIT_TARGET, NETWORKS, SHARES, Plan, StudyCell, network_of
 from analysis.study.charts import write_charts
 from analysis.study.curves import Area, curves
 from analysis.study.families import FAMILIES
 from analysis.study.photographs import FOLDS, HELD_OUT_PICTURES, TRAIN_PICTURES, Photographs
-from analysis.study.records import Record
+from analysis.study.records import StudyRecord
 from analysis.study.verdicts import Claim, Effect, PerSeed, Verdict
 from harness.errors import ResultsError
 from harness.results.files import write_whole
 
 
 @dataclass(frozen=True)
-class Structure:
+class NetworkFacts:
     """A network of the families, as its records tell; most families share their reference."""
 
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class Structure:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ClaimVerdicts:
     """What each attack says of a claim, in one state of the networks."""
 
     claim: Claim
@@ -60,7 +60,7 @@ class Attacked:
     seconds: float | None
 
 
-def write_document(path: Path, plan: Plan, records: Sequence[Record], photographs: Photographs) -> list[Verdict]:
+def write_document(path: Path, plan: Plan, records: Sequence[StudyRecord], photographs: Photographs) -> list[Verdict]:
     """Write the document to `path` and its charts into the folder of the same name beside it.
 
     Args:
@@ -72,15 +72,15 @@ def write_document(path: Path, plan: Plan, records: Sequence[Record], photograph
     Raises:
         ResultsError: no space, or not allowed.
     """
-    found = judged.effects(records)
-    stated = judged.verdicts(found, len(photographs.sources))
+    effects = judged.effects(records)
+    stated = judged.verdicts(effects, len(photographs.sources))
     zoo, cases = curves(records, "zoo"), curves(records, "case")
     folder = path.with_suffix("")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise ResultsError(f"cannot write to {folder}: {exc.strerror}", remedy="name another --document") from exc
-    charts = write_charts(records, found, zoo, folder)
+    charts = write_charts(records, effects, zoo, folder)
     claimed = {claim.contrast for claim in judged.CLAIMS}
     text = (
         _environment()
@@ -94,11 +94,11 @@ def write_document(path: Path, plan: Plan, records: Sequence[Record], photograph
             unfitted=sum(record.fit is not None and not record.fit.reached for record in records),
             charts={name: f"{folder.name}/{chart.name}" for name, chart in charts.items()},
             verdicts=stated,
-            answers=list(_answers(stated)),
+            claims=list(_by_claim(stated)),
             attacks=list(dict.fromkeys(verdict.effect.attack for verdict in stated)),
-            others=[effect for effect in found if effect.contrast not in claimed],
+            others=[effect for effect in effects if effect.contrast not in claimed],
             attacked=list(_attacked(plan, records)),
-            structures=list(_structures(records)),
+            networks=list(_network_facts(records)),
             zoo=sorted(zoo, key=lambda curve: (-curve.area_db.mean, curve.network)),
             cases=cases,
             constants={
@@ -160,19 +160,19 @@ def _unconverged(effect: Effect) -> str:
     return ", ".join(f"{name.split('/')[1]} {effect.unconverged[name]}/{effect.cells}" for name in (first, last))
 
 
-def _answers(stated: Sequence[Verdict]) -> Iterable[Answer]:
+def _by_claim(stated: Sequence[Verdict]) -> Iterable[ClaimVerdicts]:
     for claim, state in dict.fromkeys((verdict.claim, verdict.effect.state) for verdict in stated):
         own = [verdict for verdict in stated if (verdict.claim, verdict.effect.state) == (claim, state)]
-        yield Answer(claim, state, {verdict.effect.attack: verdict for verdict in own})
+        yield ClaimVerdicts(claim, state, {verdict.effect.attack: verdict for verdict in own})
 
 
-def _failure(record: Record) -> str:
+def _failure(record: StudyRecord) -> str:
     specimen = record.cell.specimen
     where = specimen.network if specimen.kind != "family" else specimen.kind
     return f"{where}, {record.cell.attack}: {record.reason}"
 
 
-def _attacked(plan: Plan, records: Sequence[Record]) -> Iterable[Attacked]:
+def _attacked(plan: Plan, records: Sequence[StudyRecord]) -> Iterable[Attacked]:
     planned = Counter(_group(cell) for cell in plan.cells)
     for (kind, state, attack), count in planned.items():
         chosen = [record for record in records if _group(record.cell) == (kind, state, attack)]
@@ -190,17 +190,17 @@ def _attacked(plan: Plan, records: Sequence[Record]) -> Iterable[Attacked]:
         )
 
 
-def _group(cell: Cell) -> tuple[str, str, str]:
+def _group(cell: StudyCell) -> tuple[str, str, str]:
     return cell.specimen.kind, cell.specimen.state, cell.attack
 
 
 def _names(network: str) -> tuple[str, ...]:
     """What a network is called in each family that it belongs to."""
-    variants = [variant for family in FAMILIES.values() for variant in family]
-    return tuple(f"{v.family}/{v.name}" for v in variants if network_of(v.family, v.name) == network)
+    members = [member for family in FAMILIES.values() for member in family]
+    return tuple(f"{m.family}/{m.name}" for m in members if network_of(m.family, m.name) == network)
 
 
-def _structures(records: Sequence[Record]) -> Iterable[Structure]:
+def _network_facts(records: Sequence[StudyRecord]) -> Iterable[NetworkFacts]:
     for network in NETWORKS:
         known = [r for r in records if r.cell.specimen.kind == "family" and r.cell.specimen.network == network]
         cuts = {record.cell.cut: record.at for record in known if record.at is not None}
@@ -208,7 +208,7 @@ def _structures(records: Sequence[Record]) -> Iterable[Structure]:
             continue
         fits = {record.cell.specimen: record.fit for record in known if record.fit is not None}
         deepest = cuts[max(cuts)]
-        yield Structure(
+        yield NetworkFacts(
             _names(network),
             deepest.head_params,
             deepest.head_macs,

@@ -2,7 +2,7 @@
 
 All take 3 x 64 x 64 pictures through a stem (32 x 32 places) and two stages (16 x 16 and 8 x 8) to logits. Within a
 family the activation's shape at each cut is equal, parameters and MACs of the heads are within 5 % (but in `depth`),
-and variants whose convolutions are the same get the same weights from one seed.
+and members whose convolutions are the same get the same weights from one seed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Structure:
 
 
 @dataclass(frozen=True)
-class Variant:
+class Member:
     """A network of a family.
 
     Attributes:
@@ -99,8 +99,8 @@ class Variant:
         return Model(name, network, INPUT_SIZE, weights, trained=False)
 
 
-def _family(name: str, structures: Mapping[str, Structure]) -> tuple[Variant, ...]:
-    return tuple(Variant(name, variant, structure) for variant, structure in structures.items())
+def _family(name: str, structures: Mapping[str, Structure]) -> tuple[Member, ...]:
+    return tuple(Member(name, member, structure) for member, structure in structures.items())
 
 
 _REFERENCE = Structure()
@@ -109,9 +109,9 @@ _IN_DEPTH = {
     for body in ("plain", "residual")
     for depth in DEPTHS
 }
-# The first variant of each family is the one that its others are compared with. `depth` varies the convolutions of the
+# The first member of each family is the one that its others are compared with. `depth` varies the convolutions of the
 # first stage, so that all of them lie before both cuts.
-FAMILIES: Mapping[str, tuple[Variant, ...]] = MappingProxyType(
+FAMILIES: Mapping[str, tuple[Member, ...]] = MappingProxyType(
     {
         name: _family(name, structures)
         for name, structures in {

@@ -68,12 +68,12 @@ def gather(specs: Sequence[str], note: Note = silent) -> Photographs:
     for collection in collections:
         for line in summary(collection.left_out):
             note(f"{collection.title}: left out: {line}")
-    found = [
+    usable = [
         replace(photograph, source=f"{collection.title}/{photograph.source}")
         for collection in collections
         for photograph in (*collection.train, *collection.held_out)
     ]
-    kept = tuple(without_copies(found))
+    kept = tuple(without_copies(usable))
     sources = len({photograph.source for photograph in kept})
     if sources < FEWEST_PHOTOGRAPHS:
         raise PictureError(

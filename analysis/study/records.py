@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from analysis.study.cells import Cell
+from analysis.study.cells import StudyCell
 from harness.errors import ResultsError
 from harness.results.lock import locked
 
@@ -47,7 +47,7 @@ class FitFacts(BaseModel):
     reached: bool
 
 
-class Record(BaseModel):
+class StudyRecord(BaseModel):
     """One cell that was tried.
 
     Attributes:
@@ -61,7 +61,7 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str
-    cell: Cell
+    cell: StudyCell
     status: Literal["ok", "failed", "skipped"]
     reason: str = ""
     weights: str = ""
@@ -76,7 +76,7 @@ class Record(BaseModel):
     floor_psnr_db: tuple[float, ...] = ()
 
 
-class Journal:
+class StudyJournal:
     """A study's folder: `cells.jsonl` has a line for each cell that was tried, on disk before the next begins.
 
     Args:
@@ -98,13 +98,13 @@ class Journal:
         """Keep a second study from this folder; the lock goes with the process."""
         return locked(self.folder, "another study")
 
-    def read(self, keys: Sequence[str]) -> dict[str, Record]:
+    def read(self, keys: Sequence[str]) -> dict[str, StudyRecord]:
         """The newest record of each of these keys that was tried; lines that were torn by a kill are no records."""
         wanted = set(keys)
-        found = {record.key: record for record in self._records()}
-        return {key: record for key, record in found.items() if key in wanted}
+        newest = {record.key: record for record in self._records()}
+        return {key: record for key, record in newest.items() if key in wanted}
 
-    def append(self, record: Record) -> None:
+    def append(self, record: StudyRecord) -> None:
         """Write a record to disk; several processes may.
 
         Raises:
@@ -121,10 +121,10 @@ class Journal:
                 f"cannot write to {self._path}: {exc.strerror}", remedy="free disk space, then start the study again"
             ) from exc
 
-    def _records(self) -> Iterator[Record]:
+    def _records(self) -> Iterator[StudyRecord]:
         for line in self._path.read_bytes().splitlines():
             try:
-                yield Record.model_validate_json(line)
+                yield StudyRecord.model_validate_json(line)
             except ValidationError:
                 continue
 

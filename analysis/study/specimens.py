@@ -73,16 +73,16 @@ def make(specimen: Specimen, photographs: Photographs) -> Ready:
 
 
 def _of_family(specimen: Specimen, pictures: Pictures) -> Ready:
-    variant = NETWORKS[specimen.network]
-    model, facts = variant.untrained(specimen.seed, pictures.train.as_float()[:NORM_PICTURES]), None
+    member = NETWORKS[specimen.network]
+    model, facts = member.untrained(specimen.seed, pictures.train.as_float()[:NORM_PICTURES]), None
     if specimen.state == "fitted":
         model, facts = _fitted(model, specimen, pictures)
     network = Network(model)
-    return Ready(network, tuple(network.select(cut)[0] for cut in variant.cuts), pictures, facts)
+    return Ready(network, tuple(network.select(cut)[0] for cut in member.cuts), pictures, facts)
 
 
 def _fitted(model: Model, specimen: Specimen, pictures: Pictures) -> tuple[Model, FitFacts]:
-    found = fit(
+    fitted = fit(
         model.module,
         pictures.train.as_float(),
         pictures.train.sources,
@@ -90,8 +90,8 @@ def _fitted(model: Model, specimen: Specimen, pictures: Pictures) -> tuple[Model
         target=FIT_TARGET,
         most_steps=FIT_MOST_STEPS,
     )
-    facts = FitFacts(accuracy=found.accuracy, steps=found.steps, reached=found.reached)
-    return NETWORKS[specimen.network].model(found.network, f"fitted, seed {specimen.seed}"), facts
+    facts = FitFacts(accuracy=fitted.accuracy, steps=fitted.steps, reached=fitted.reached)
+    return NETWORKS[specimen.network].model(fitted.network, f"fitted, seed {specimen.seed}"), facts
 
 
 def _mac_share(point: SplitPoint) -> float:

@@ -12,7 +12,7 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from analysis.study.cells import FAMILY_STATES, network_of
 from analysis.study.families import DEPTHS
-from analysis.study.records import Record
+from analysis.study.records import StudyRecord
 
 FEWEST_PHOTOGRAPHS, FEWEST_SEEDS = 20, 5
 # Either half of the seeds must say the same; fewer than these say nothing.
@@ -116,8 +116,8 @@ class Verdict:
     halves: tuple[Word, ...]
 
 
-def _against(family: str, variant: str, reference: str, name: str) -> Contrast:
-    return Contrast(name, ((network_of(family, variant), 1.0), (network_of(family, reference), -1.0)))
+def _against(family: str, member: str, reference: str, name: str) -> Contrast:
+    return Contrast(name, ((network_of(family, member), 1.0), (network_of(family, reference), -1.0)))
 
 
 def _along_depth(body: str) -> Contrast:
@@ -156,36 +156,36 @@ CLAIMS = (
 )
 
 
-def effects(records: Sequence[Record]) -> list[Effect]:
+def effects(records: Sequence[StudyRecord]) -> list[Effect]:
     """Every contrast, for each state and attack for which any seed has all of its networks."""
     table = _table(records)
-    found = []
+    shown = []
     for contrast in CONTRASTS:
         for state in FAMILY_STATES:
             for attack in dict.fromkeys(table["attack"]):
                 chosen = table[(table["state"] == state) & (table["attack"] == attack)]
                 if (effect := _effect(chosen, contrast, state, attack)) is not None:
-                    found.append(effect)
-    return found
+                    shown.append(effect)
+    return shown
 
 
-def is_compared(record: Record) -> bool:
+def is_compared(record: StudyRecord) -> bool:
     """Whether a cell takes part: attacked, of a family, and where fitted, to the accuracy that all are fitted to."""
     of_family = record.cell.specimen.kind == "family"
     return record.status == "ok" and of_family and (record.fit is None or record.fit.reached)
 
 
-def verdicts(found: Sequence[Effect], photographs: int) -> list[Verdict]:
+def verdicts(measured: Sequence[Effect], photographs: int) -> list[Verdict]:
     """Every claim, by each of the effects that it is about.
 
     Args:
-        found: what `effects` gave.
+        measured: what `effects` gave.
         photographs: how many source photographs the study has; few make every verdict undecided.
     """
     return [
         _verdict(claim, effect, photographs)
         for claim in CLAIMS
-        for effect in found
+        for effect in measured
         if effect.contrast == claim.contrast
     ]
 
@@ -224,7 +224,7 @@ def _halves(effect: Effect) -> list[Effect]:
     return [effect.of_seeds(seeds[: len(seeds) // 2]), effect.of_seeds(seeds[len(seeds) // 2 :])]
 
 
-def _table(records: Sequence[Record]) -> pd.DataFrame:
+def _table(records: Sequence[StudyRecord]) -> pd.DataFrame:
     """One row per cell that takes part."""
     rows = [
         {

@@ -12,7 +12,7 @@ from harness.cli import options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from analysis.study.cells import Cell, Plan
+    from analysis.study.cells import Plan, StudyCell
     from analysis.study.verdicts import Verdict
     from harness.cli.progress import Display
 
@@ -44,27 +44,27 @@ def study(quick: bool, pictures: tuple[str, ...], seeds: int | None, out: Path, 
 
     make_plan = cells.quick_plan if quick else cells.full_plan
     plan = make_plan(seeds) if seeds else make_plan()
-    found = photographs.gather(pictures, lambda text: click.echo(f"! {text}", err=True))
-    journal = records.Journal(out)
+    gathered = photographs.gather(pictures, lambda text: click.echo(f"! {text}", err=True))
+    journal = records.StudyJournal(out)
     with Display() as display, journal.locked():
-        todo = missing(plan, found, journal)
-        _announce(display, plan, todo, len(found.sources))
+        todo = missing(plan, gathered, journal)
+        _announce(display, plan, todo, len(gathered.sources))
         if todo:
             display.phase(Phase.ATTACK, len(todo))
             try:
-                carry_out(todo, found, journal, lambda record: display.step(_name(record.cell)))
+                carry_out(todo, gathered, journal, lambda record: display.step(_name(record.cell)))
             except KeyboardInterrupt:
                 display.close()
                 click.echo("bench: interrupted; the same command goes on", err=True)
                 raise click.exceptions.Exit(130) from None
         display.close()
-        keys = [cell.key(found.sha256) for cell in plan.cells]
+        keys = [cell.key(gathered.sha256) for cell in plan.cells]
         path = document or out / "study.md"
-        _show(write_document(path, plan, list(journal.read(keys).values()), found))
+        _show(write_document(path, plan, list(journal.read(keys).values()), gathered))
         click.echo(f"document: {path}")
 
 
-def _announce(display: Display, plan: Plan, todo: Sequence[Cell], photographs: int) -> None:
+def _announce(display: Display, plan: Plan, todo: Sequence[StudyCell], photographs: int) -> None:
     """Say what is to be done and about how long it takes, before it begins."""
     import os
 
@@ -97,6 +97,6 @@ def _show(verdicts: Sequence[Verdict]) -> None:
     table_console().print(table)
 
 
-def _name(cell: Cell) -> str:
+def _name(cell: StudyCell) -> str:
     specimen = cell.specimen
     return f"{specimen.network} {specimen.state}, seed {specimen.seed}: {cell.attack}"

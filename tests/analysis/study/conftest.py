@@ -7,12 +7,12 @@ from typing import Literal
 
 import pytest
 
-from analysis.study.cells import SHARES, Cell, Kind, Specimen, State
+from analysis.study.cells import SHARES, Kind, Specimen, State, StudyCell
 from analysis.study.photographs import FOLDS, Photographs, gather
-from analysis.study.records import CutFacts, FitFacts, Record
+from analysis.study.records import CutFacts, FitFacts, StudyRecord
 from tests.parts.threads import one_thread
 
-RecordMaker = Callable[..., Record]
+RecordMaker = Callable[..., StudyRecord]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,15 +45,15 @@ def make_record(
     converged: bool | None = None,
     reached: bool | None = None,
     status: Literal["ok", "failed"] = "ok",
-) -> Record:
+) -> StudyRecord:
     """A cell with two pictures of each of two photographs, rebuilt at `psnr_db` on average."""
     where = Specimen(kind=kind, network=network, state=state, seed=seed, fold=seed % FOLDS if fold is None else fold)
-    cell = Cell(specimen=where, cut=cut, attack=attack)
+    cell = StudyCell(specimen=where, cut=cut, attack=attack)
     spread = (-2.0, -1.0, 1.0, 2.0)
     facts = CutFacts(
         split=f"stage{cut}", activation_shape=(1, 8, 4, 4), head_params=1000, head_macs=1_000_000, mac_share=SHARES[cut]
     )
-    return Record(
+    return StudyRecord(
         key=cell.key("photographs"),
         cell=cell,
         status=status,

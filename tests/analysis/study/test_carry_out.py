@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from analysis.study.carry_out import attack_specimen, missing
-from analysis.study.cells import Cell, Plan, Specimen
+from analysis.study.cells import Plan, Specimen, StudyCell
 from analysis.study.photographs import Photographs
-from analysis.study.records import Journal
+from analysis.study.records import StudyJournal
 
 NETWORK = Specimen(kind="family", network="skip/plain", state="untrained", seed=0, fold=0)
 ROOT = Path(__file__).parents[3]
@@ -24,14 +24,14 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from analysis.study.carry_out import carry_out, missing
-from analysis.study.cells import Cell, Plan, Specimen
+from analysis.study.cells import StudyCell, Plan, Specimen
 from analysis.study.photographs import gather
-from analysis.study.records import Journal
+from analysis.study.records import StudyJournal
 
 if __name__ == "__main__":
     ones = [Specimen(kind="family", network="skip/plain", state="untrained", seed=s, fold=0) for s in range(4)]
-    plan = Plan(tuple(Cell(specimen=one, cut=1, attack="linear") for one in ones), 4, ())
-    photographs, journal = gather(["builtin"]), Journal(Path(sys.argv[1]))
+    plan = Plan(tuple(StudyCell(specimen=one, cut=1, attack="linear") for one in ones), 4, ())
+    photographs, journal = gather(["builtin"]), StudyJournal(Path(sys.argv[1]))
     todo = missing(plan, photographs, journal)
     print("missing", len(todo), flush=True)
     carry_out(todo, photographs, journal, lambda record: print(record.status, flush=True))
@@ -39,16 +39,16 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "study")
+def journal(tmp_path: Path) -> StudyJournal:
+    return StudyJournal(tmp_path / "study")
 
 
-def cell(attack: str, cut: int = 1) -> Cell:
-    return Cell(specimen=NETWORK, cut=cut, attack=attack)
+def cell(attack: str, cut: int = 1) -> StudyCell:
+    return StudyCell(specimen=NETWORK, cut=cut, attack=attack)
 
 
 def test_every_cell_is_kept_and_one_that_fails_does_not_stop_the_others(
-    photographs: Photographs, journal: Journal
+    photographs: Photographs, journal: StudyJournal
 ) -> None:
     cells = [cell("no.such.module:Attack"), cell("linear")]
     attack_specimen(NETWORK, cells, photographs, journal)
@@ -64,9 +64,11 @@ def test_every_cell_is_kept_and_one_that_fails_does_not_stop_the_others(
     assert missing(plan, photographs, journal) == [cells[0], cell("linear", 0)], "what failed is tried again"
 
 
-def test_a_network_that_cannot_be_made_fails_in_all_of_its_cells(photographs: Photographs, journal: Journal) -> None:
+def test_a_network_that_cannot_be_made_fails_in_all_of_its_cells(
+    photographs: Photographs, journal: StudyJournal
+) -> None:
     unknown = Specimen(kind="zoo", network="no_such_network", state="untrained", seed=0, fold=0)
-    cells = [Cell(specimen=unknown, cut=cut, attack="linear") for cut in range(4)]
+    cells = [StudyCell(specimen=unknown, cut=cut, attack="linear") for cut in range(4)]
     records = attack_specimen(unknown, cells, photographs, journal)
     assert [record.status for record in records] == ["failed"] * 4
     assert all("no_such_network" in record.reason for record in records)

@@ -12,9 +12,9 @@ from analysis.study.cells import (
     NETWORKS,
     QUICK_ZOO,
     ZOO,
-    Cell,
     Plan,
     Specimen,
+    StudyCell,
     estimated_seconds,
     full_plan,
     grouped,
@@ -25,17 +25,17 @@ from analysis.study.families import FAMILIES
 from analysis.study.photographs import FOLDS
 from harness.networks.models import model_names
 
-CELL = Cell(
+CELL = StudyCell(
     specimen=Specimen(kind="family", network="skip/plain", state="untrained", seed=0, fold=0), cut=0, attack="linear"
 )
 CORES = 2
 
 
 def test_every_variant_is_measured_and_equal_structures_once() -> None:
-    for family, variants in FAMILIES.items():
-        for variant in variants:
-            assert NETWORKS[network_of(family, variant.name)].structure == variant.structure
-    structures = [variant.structure for variant in NETWORKS.values()]
+    for family, members in FAMILIES.items():
+        for member in members:
+            assert NETWORKS[network_of(family, member.name)].structure == member.structure
+    structures = [member.structure for member in NETWORKS.values()]
     assert all(structures.count(structure) == 1 for structure in structures)
 
 
@@ -93,7 +93,7 @@ def test_quick_cells_are_among_those_of_the_full_plan() -> None:
         ),
     ],
 )
-def test_another_cell_has_another_key(other: Cell) -> None:
+def test_another_cell_has_another_key(other: StudyCell) -> None:
     assert other.key("photographs") != CELL.key("photographs")
 
 

@@ -9,13 +9,13 @@ import pytest
 from analysis.study.area import AREA_CAP_DB, leakage_area
 from analysis.study.cells import SHARES
 from analysis.study.curves import curves
-from analysis.study.records import Record
+from analysis.study.records import StudyRecord
 
-RecordMaker = Callable[..., Record]
+RecordMaker = Callable[..., StudyRecord]
 PSNR = (30.0, 24.0, 18.0, 15.0)
 
 
-def fold(record: RecordMaker, index: int, added: float = 0.0, network: str = "resnet18") -> list[Record]:
+def fold(record: RecordMaker, index: int, added: float = 0.0, network: str = "resnet18") -> list[StudyRecord]:
     return [record(network, psnr + added, kind="zoo", cut=cut, fold=index) for cut, psnr in enumerate(PSNR)]
 
 

@@ -15,14 +15,14 @@ from analysis.study.cells import FOLDS_PER_SEED, NETWORKS, SHARES, full_plan, ne
 from analysis.study.document import write_document
 from analysis.study.families import DEPTHS
 from analysis.study.photographs import Photographs
-from analysis.study.records import Record
+from analysis.study.records import StudyRecord
 from analysis.study.verdicts import CONTRASTS
 
-RecordMaker = Callable[..., Record]
+RecordMaker = Callable[..., StudyRecord]
 SEEDS = 5
 
 
-def a_study(record: RecordMaker) -> list[Record]:
+def a_study(record: RecordMaker) -> list[StudyRecord]:
     """Residual networks leak 3 dB more, the rest differs by seed alone."""
     networks = dict.fromkeys(network for contrast in CONTRASTS for network, _ in contrast.weights)
     found = [
@@ -41,7 +41,7 @@ def many(photographs: Photographs) -> Photographs:
     return replace(photographs, photographs=tuple(replace(some, source=f"photograph-{i}") for i in range(24)))
 
 
-def document(tmp_path: Path, records: list[Record], photographs: Photographs) -> str:
+def document(tmp_path: Path, records: list[StudyRecord], photographs: Photographs) -> str:
     write_document(tmp_path / "study.md", full_plan(SEEDS), records, photographs)
     return (tmp_path / "study.md").read_text()
 

@@ -7,36 +7,36 @@ from pathlib import Path
 
 import pytest
 
-from analysis.study.records import Journal, Record
+from analysis.study.records import StudyJournal, StudyRecord
 from harness.errors import ResultsError
 
-RecordMaker = Callable[..., Record]
+RecordMaker = Callable[..., StudyRecord]
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "study")
+def journal(tmp_path: Path) -> StudyJournal:
+    return StudyJournal(tmp_path / "study")
 
 
-def path(journal: Journal) -> Path:
+def path(journal: StudyJournal) -> Path:
     return journal.folder / "cells.jsonl"
 
 
-def test_what_is_appended_is_read_by_its_key(journal: Journal, record: RecordMaker) -> None:
+def test_what_is_appended_is_read_by_its_key(journal: StudyJournal, record: RecordMaker) -> None:
     one, other = record(seed=0), record(seed=1)
     journal.append(one)
     journal.append(other)
-    assert Journal(journal.folder).read([one.key]) == {one.key: one}
+    assert StudyJournal(journal.folder).read([one.key]) == {one.key: one}
 
 
-def test_the_newest_record_of_a_cell_counts(journal: Journal, record: RecordMaker) -> None:
+def test_the_newest_record_of_a_cell_counts(journal: StudyJournal, record: RecordMaker) -> None:
     failed, done = record(status="failed"), record()
     journal.append(failed)
     journal.append(done)
     assert journal.read([done.key]) == {done.key: done}
 
 
-def test_a_torn_last_line_is_no_record(journal: Journal, record: RecordMaker) -> None:
+def test_a_torn_last_line_is_no_record(journal: StudyJournal, record: RecordMaker) -> None:
     one, torn = record(seed=0), record(seed=1)
     journal.append(one)
     with path(journal).open("ab") as stream:
@@ -44,7 +44,7 @@ def test_a_torn_last_line_is_no_record(journal: Journal, record: RecordMaker) ->
     assert journal.read([one.key, torn.key]) == {one.key: one}
 
 
-def test_what_follows_a_torn_line_is_read(journal: Journal, record: RecordMaker) -> None:
+def test_what_follows_a_torn_line_is_read(journal: StudyJournal, record: RecordMaker) -> None:
     one, torn, later = record(seed=0), record(seed=1), record(seed=2)
     journal.append(one)
     with path(journal).open("ab") as stream:
@@ -53,13 +53,13 @@ def test_what_follows_a_torn_line_is_read(journal: Journal, record: RecordMaker)
     assert journal.read([one.key, torn.key, later.key]) == {one.key: one, later.key: later}
 
 
-def test_a_second_study_in_the_same_folder_is_refused(journal: Journal) -> None:
-    with journal.locked(), pytest.raises(ResultsError, match="another study"), Journal(journal.folder).locked():
+def test_a_second_study_in_the_same_folder_is_refused(journal: StudyJournal) -> None:
+    with journal.locked(), pytest.raises(ResultsError, match="another study"), StudyJournal(journal.folder).locked():
         pass
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultsError, match="--out") as error:
-        Journal(tmp_path / "file" / "study")
+        StudyJournal(tmp_path / "file" / "study")
     assert "\n" not in str(error.value)

@@ -14,7 +14,7 @@ import statsmodels.formula.api as smf
 
 from analysis.study.cells import NETWORKS, network_of
 from analysis.study.families import DEPTHS
-from analysis.study.records import Record
+from analysis.study.records import StudyRecord
 from analysis.study.verdicts import (
     CLAIMS,
     CONTRASTS,
@@ -29,7 +29,7 @@ from analysis.study.verdicts import (
     verdicts,
 )
 
-RecordMaker = Callable[..., Record]
+RecordMaker = Callable[..., StudyRecord]
 ENOUGH_PHOTOGRAPHS = 32
 
 
@@ -42,7 +42,7 @@ def of_residual(found: Sequence[Effect]) -> Effect:
     return next(one for one in found if one.contrast == RESIDUAL)
 
 
-def seeds(record: RecordMaker, differences: Sequence[float]) -> list[Record]:
+def seeds(record: RecordMaker, differences: Sequence[float]) -> list[StudyRecord]:
     """Plain and residual at two cuts; seeds differ by far more than structures do."""
     return [
         record(network, 20 + 3 * seed - 4 * cut + added, seed=seed, cut=cut)
