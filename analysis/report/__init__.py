@@ -1,4 +1,4 @@
-"""What a run found, for people: a table for the terminal, charts, and one HTML file with the pictures."""
+"""What a run shows, for people: a table for the terminal, charts, and one HTML file with the pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Report(NamedTuple):
 
     Attributes:
         html: the whole report, one file that works offline.
-        charts: PNG, 1200 pixels wide, one per experiment; none where nothing was measured. Then one of the estimates
+        charts: PNG, 1200 pixels wide; none where nothing was measured. Then one of the estimates
             and one of the attacks' progress, where there is any.
         tables: for rich; no line is wider than 100 columns.
     """
@@ -46,13 +46,13 @@ def write_report(run: Run, *, link: str | None = None) -> Report:
     return write(Findings.of(run, link=link))
 
 
-def write(found: Findings) -> Report:
+def write(findings: Findings) -> Report:
     """Write the report of what was found; raises as `write_report` does."""
     charts = [
-        *write_charts(found.experiments, found.folder),
-        *write_estimate_chart(found.estimates, found.folder),
-        *write_progress_chart(found.progress, found.folder),
+        *write_charts(findings.charts, findings.folder),
+        *write_estimate_chart(findings.estimates, findings.folder),
+        *write_progress_chart(findings.progress, findings.folder),
     ]
-    page = found.folder / "report.html"
-    write_whole(page, render_html(found).encode())
-    return Report(page, charts, summary_tables(found))
+    page = findings.folder / "report.html"
+    write_whole(page, render_html(findings).encode())
+    return Report(page, charts, summary_tables(findings))

@@ -1,4 +1,4 @@
-"""The panels of panels.py as a PNG, 1200 pixels wide, one per experiment."""
+"""The panels of panels.py drawn: a PNG, 1200 pixels wide, for each chart."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from analysis.report.panels import THIN, Band, Bars, Level, Line, Look, Panel, S
 from analysis.report.rows import (
     NO_ATTACK,
     THREAT_MODEL,
-    Experiment,
+    Chart,
     shortened,
 )
 from harness.results.files import write_whole
@@ -50,16 +50,16 @@ INTERVAL: dict[str, Any] = {"linestyle": (0, (2.5, 1.5)), "linewidth": 1.3}
 _HOLLOW: dict[str, Any] = {"facecolor": "white", "edgecolor": COLOURS["head"], "linewidth": 0.8}
 
 
-def write_charts(found: Sequence[Experiment], folder: Path) -> list[Path]:
-    """Draw one PNG, 1200 pixels wide, per experiment in which anything was measured; returns the files.
+def write_charts(charts: Sequence[Chart], folder: Path) -> list[Path]:
+    """Draw one PNG, 1200 pixels wide, per chart in which anything was measured; returns the files.
 
     One is called chart.png, several chart-<n>-<model>-<device>.png; files of these names are replaced.
     """
-    measured = [experiment for experiment in found if experiment.measured]
+    measured = [chart for chart in charts if chart.measured]
     written = []
-    for place, experiment in enumerate(measured):
-        path = folder / _file_name(experiment, place, alone=len(measured) == 1)
-        write(draw(experiment), path)
+    for place, chart in enumerate(measured):
+        path = folder / _file_name(chart, place, alone=len(measured) == 1)
+        write(draw(chart), path)
         written.append(path)
     return written
 
@@ -75,39 +75,39 @@ def write(figure: Figure, path: Path) -> None:
     write_whole(path, drawn.getvalue())
 
 
-def _file_name(experiment: Experiment, place: int, *, alone: bool) -> str:
+def _file_name(chart: Chart, place: int, *, alone: bool) -> str:
     if alone:
         return "chart.png"
-    words = f"{experiment.settings['model']} {experiment.settings['device']}"
+    words = f"{chart.settings['model']} {chart.settings['device']}"
     return f"chart-{place + 1}-{re.sub(r'[^A-Za-z0-9_]+', '-', words).strip('-').lower()[:60]}.png"
 
 
-def draw(experiment: Experiment) -> Figure:
-    """Draw the chart of one experiment."""
-    panels = panels_of(experiment)
+def draw(chart: Chart) -> Figure:
+    """Draw a chart."""
+    panels = panels_of(chart)
     heights = [panel.share for panel in panels]
     figure = Figure(figsize=(WIDTH_INCHES, 3.6 + sum(heights)), facecolor="white")
     FigureCanvasAgg(figure)
-    below_title = 1 - _title(figure, experiment)
+    below_title = 1 - _title(figure, chart)
     figure.set_layout_engine(ConstrainedLayoutEngine(hspace=0.04, rect=(0.0, 0.0, 0.995, below_title)))
-    every = -(-len(experiment.splits) // MOST_TICKS)
+    every = -(-len(chart.splits) // MOST_TICKS)
     axes = figure.subplots(len(panels), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     for one, panel in zip(axes, panels, strict=True):
         paint(one, panel, every=every)
         legend(one, panel)
-    _name_splits(axes[-1], experiment, every)
+    _name_splits(axes[-1], chart, every)
     return figure
 
 
-def _title(figure: Figure, experiment: Experiment) -> float:
+def _title(figure: Figure, chart: Chart) -> float:
     """Write title and subtitle, and return the share of the figure's height that they take."""
     height = figure.get_figheight()
-    threat = NO_ATTACK if experiment.once("psnr_db") is None else THREAT_MODEL
+    threat = NO_ATTACK if chart.once("psnr_db") is None else THREAT_MODEL
     lines = [
-        (shortened(experiment.title, 88), 16, "bold", INK),
-        (shortened(experiment.conditions, 120), 12, "normal", INK),
+        (shortened(chart.title, 88), 16, "bold", INK),
+        (shortened(chart.conditions, 120), 12, "normal", INK),
     ]
-    lines += [(threat, 12, "normal", INK), *((warning, 12, "bold", ALARM) for warning in experiment.warnings)]
+    lines += [(threat, 12, "normal", INK), *((warning, 12, "bold", ALARM) for warning in chart.warnings)]
     top = 0.16
     for text, size, weight, colour in lines:
         said = drawable(text)
@@ -248,8 +248,8 @@ def calm(axes: Axes) -> None:
     axes.tick_params(labelcolor=INK, labelsize=10.5, color="#9AA5B1")
 
 
-def _name_splits(axes: Axes, experiment: Experiment, every: int) -> None:
-    splits = list(experiment.splits.items())
+def _name_splits(axes: Axes, chart: Chart, every: int) -> None:
+    splits = list(chart.splits.items())
     shown = list(range(0, len(splits), every))
     labels = [drawable(f"{shortened(splits[i][1] or 'picture', NAME_WIDTH)}  {splits[i][0]}") for i in shown]
     axes.set_xticks(shown, labels, rotation=90, size=9.5, parse_math=False)

@@ -47,7 +47,7 @@ def panel_of(estimates: pd.DataFrame) -> Panel:
     told = [axis.name for axis in curve_axes if axis.always_told or estimates[axis.name].nunique() > 1]
     curves = estimates.groupby([axis.name for axis in curve_axes], sort=False, dropna=False)
     for place, (_, heads) in enumerate(curves):
-        # Series that share a colour differ in marker.
+        # Curves that share a colour differ in marker.
         look = Look(nth(COLOURS, place), nth(MARKERS, place + place // len(COLOURS)))
         name = _name(heads.iloc[0][told])
         marks.append(_points(heads, look, name))
@@ -91,7 +91,7 @@ def figure(panel: Panel) -> dict[str, Any]:
         "hoverlabel": {"align": "left"},
         **both,
     }
-    return {"data": list(interactive.traces(panel)), "layout": layout, "anchors": {}}
+    return {"data": list(interactive.traces(panel)), "layout": layout, "row_ids": {}}
 
 
 def _points(heads: pd.DataFrame, look: Look, name: str) -> Line:

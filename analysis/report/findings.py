@@ -11,7 +11,7 @@ from typing import Self
 import pandas as pd
 
 from analysis.estimate import Accuracy
-from analysis.report.rows import Experiment, experiments
+from analysis.report.rows import Chart, charts
 from analysis.report.timer import Timer, timers
 from analysis.run import Run
 
@@ -52,9 +52,9 @@ class Findings:
         )
 
     @cached_property
-    def experiments(self) -> list[Experiment]:
-        """The rows of the summary, by experiment."""
-        return experiments(self.summary)
+    def charts(self) -> list[Chart]:
+        """The rows of the summary, by chart."""
+        return charts(self.summary)
 
     @property
     def accuracy(self) -> Accuracy | None:

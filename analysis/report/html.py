@@ -21,9 +21,9 @@ from analysis.report.rows import (
     NO_REASON,
     PROFILED,
     THREAT_MODEL,
-    Experiment,
+    Chart,
+    Curve,
     Row,
-    Series,
     head_time,
     printable,
     ranges,
@@ -38,7 +38,7 @@ MOST_NAMES = 3
 
 
 class Fact(NamedTuple):
-    """A figure that sums an experiment up, and what to hold beside it."""
+    """A figure that sums a chart up, and what to hold beside it."""
 
     name: str
     value: str
@@ -55,10 +55,10 @@ class TableRow(NamedTuple):
 
 
 class Section(NamedTuple):
-    """All that the page shows of one experiment."""
+    """All that the page shows of one chart."""
 
     id: str
-    experiment: Experiment
+    chart: Chart
     notices: list[str]
     facts: tuple[Fact, ...]
     panels: list[Panel]
@@ -74,7 +74,7 @@ class Trouble(NamedTuple):
     status: str
     reason: str
     title: str
-    series: str
+    curve: str
     splits: str
 
 
@@ -89,15 +89,15 @@ _COLUMNS = named(
 )
 
 
-def render_html(found: Findings) -> str:
+def render_html(findings: Findings) -> str:
     """Render the page: a whole document that fetches nothing, whatever the names in it are."""
-    clocks = {printable(timer.device): timer for timer in found.timers}
+    clocks = {printable(timer.device): timer for timer in findings.timers}
     sections = [
-        _section(f"e{place}", found, experiment, clocks.get(experiment.device))
-        for place, experiment in enumerate(found.experiments, 1)
+        _section(f"e{place}", findings, chart, clocks.get(chart.device))
+        for place, chart in enumerate(findings.charts, 1)
     ]
     figures = [{"id": section.id, **section.figure} for section in sections if section.figure]
-    estimate = estimate_chart.panel_of(found.estimates) if found.accuracy else None
+    estimate = estimate_chart.panel_of(findings.estimates) if findings.accuracy else None
     if estimate:
         figures.append({"id": "estimate", **estimate_chart.figure(estimate)})
     templates = Environment(
@@ -109,17 +109,17 @@ def render_html(found: Findings) -> str:
     )
     templates.filters["sha256"] = _sha256
     return templates.get_template("report.html.j2").render(
-        headline=headline(found.experiments),
-        lead=_lead(found.summary, found.experiments),
-        run_id=next((row.text("run_id") for one in found.experiments for row in one.rows), found.folder.name),
-        notices=[printable(notice) for notice in found.notices],
+        headline=headline(findings.charts),
+        lead=_lead(findings.summary, findings.charts),
+        run_id=next((row.text("run_id") for one in findings.charts for row in one.rows), findings.folder.name),
+        notices=[printable(notice) for notice in findings.notices],
         sections=sections,
         figures=figures,
-        accuracy=found.accuracy,
+        accuracy=findings.accuracy,
         estimate=estimate,
-        troubles=list(_troubles(found.experiments)),
-        not_measured=not_measured(found.summary),
-        environment=list(flattened(found.environment)),
+        troubles=list(_troubles(findings.charts)),
+        not_measured=not_measured(findings.summary),
+        environment=list(flattened(findings.environment)),
         threat_model=THREAT_MODEL,
         plotly=plotly.offline.get_plotlyjs(),
         shown=shown,
@@ -127,13 +127,13 @@ def render_html(found: Findings) -> str:
     )
 
 
-def headline(found: Sequence[Experiment]) -> str:
+def headline(charts: Sequence[Chart]) -> str:
     """Say in plain words what was measured and where."""
-    if not found:
+    if not charts:
         return "A run without rows"
-    models = _listed(experiment.settings["model"] or "an unknown model" for experiment in found)
-    devices = _listed(experiment.device or "an unknown device" for experiment in found)
-    cuts = sorted({sum(number != 0 for number in experiment.splits) for experiment in found})
+    models = _listed(chart.settings["model"] or "an unknown model" for chart in charts)
+    devices = _listed(chart.device or "an unknown device" for chart in charts)
+    cuts = sorted({sum(number != 0 for number in chart.splits) for chart in charts})
     counted = f"{cuts[0]}" if len(cuts) == 1 else f"{cuts[0]} to {cuts[-1]}"
     return f"{models} on {devices}, cut at {counted} {'point' if cuts[-1] == 1 else 'points'}"
 
@@ -160,60 +160,58 @@ def flattened(values: Mapping[str, object], prefix: str = "") -> Iterable[tuple[
             yield path, printable(str(value))
 
 
-def _section(section_id: str, found: Findings, experiment: Experiment, timer: Timer | None) -> Section:
-    wall = build_wall(found.folder, experiment, found.leakage)
+def _section(section_id: str, findings: Findings, chart: Chart, timer: Timer | None) -> Section:
+    wall = build_wall(findings.folder, chart, findings.leakage)
     pictured = {number for number, _, _ in wall.splits}
     panels, figure = [], None
-    if experiment.measured:
-        anchors = {
+    if chart.measured:
+        row_ids = {
             label: f"{section_id}-{'s' if number in pictured else 't'}{number}"
-            for number, label in interactive.split_labels(experiment).items()
+            for number, label in interactive.split_labels(chart).items()
         }
-        panels = panels_of(experiment)
-        figure = {**interactive.figure(experiment, panels), "anchors": anchors}
+        panels = panels_of(chart)
+        figure = {**interactive.figure(chart, panels), "row_ids": row_ids}
     return Section(
         id=section_id,
-        experiment=experiment,
-        notices=experiment.warnings + [NO_ATTACK] * (bool(experiment.measured) and experiment.once("psnr_db") is None),
-        facts=tuple(_facts(experiment, timer)),
+        chart=chart,
+        notices=chart.warnings + [NO_ATTACK] * (bool(chart.measured) and chart.once("psnr_db") is None),
+        facts=tuple(_facts(chart, timer)),
         panels=panels,
         figure=figure,
-        columns=[column for column in _COLUMNS if any(shown(row, column) for row in experiment.rows)],
-        rows=tuple(_table_rows(section_id, experiment, pictured)),
+        columns=[column for column in _COLUMNS if any(shown(row, column) for row in chart.rows)],
+        rows=tuple(_table_rows(section_id, chart, pictured)),
         wall=wall,
     )
 
 
-def _table_rows(section_id: str, experiment: Experiment, pictured: set[int]) -> Iterable[TableRow]:
+def _table_rows(section_id: str, chart: Chart, pictured: set[int]) -> Iterable[TableRow]:
     linked: set[int | None] = {None}
-    for row in sorted(experiment.rows, key=lambda row: -1 if row.split is None else row.split):
+    for row in sorted(chart.rows, key=lambda row: -1 if row.split is None else row.split):
         own_id = "" if row.split in linked else f"{section_id}-t{row.split}"
         link = f"{section_id}-s{row.split}" if row.split in pictured else ""
         linked.add(row.split)
         yield TableRow(own_id, link, row, tuple(remarks(row)))
 
 
-def _facts(experiment: Experiment, timer: Timer | None) -> Iterable[Fact]:
-    """Sum an experiment up; at split 0 the picture itself travels, so that it is the reference, not a result."""
-    cuts = [row for row in experiment.rows if row.split != 0]
-    reference = next((row for row in experiment.rows if row.split == 0), Row({}))
-    emulated = ", emulated" if experiment.emulated else ""
+def _facts(chart: Chart, timer: Timer | None) -> Iterable[Fact]:
+    """Sum a chart up; at split 0 the picture itself travels, so that it is the reference, not a result."""
+    cuts = [row for row in chart.rows if row.split != 0]
+    reference = next((row for row in chart.rows if row.split == 0), Row({}))
+    emulated = ", emulated" if chart.emulated else ""
     if heads := [row for row in cuts if row.number("head_p50_ms") is not None]:
         heads.sort(key=lambda row: row.number("head_p50_ms") or 0.0)
         low, high = head_time(heads[0]), head_time(heads[-1])
         estimated = sum(row.profiled for row in heads)
         beside = f"; {estimated} of {len(heads)} profiled ({PROFILED})" if estimated else ""
         span = low if low == high else f"{low} to {high}"
-        yield Fact("Head", f"{span} ms", f"median on {experiment.device}{emulated}{beside}")
+        yield Fact("Head", f"{span} ms", f"median on {chart.device}{emulated}{beside}")
     if timer is not None:
         yield Fact("Clock", f"steps of {timer.step_ns:,.0f} ns", f"the harness adds {timer.added}{emulated}")
     if sizes := _known(cuts, "wire_bytes"):
-        less = sum(size < experiment.picture_bytes for size in sizes) if experiment.picture_bytes else None
-        beside = (
-            f"the picture itself: {written(experiment.picture_bytes, 'kB')} kB; {less} of {len(sizes)} rows send less"
-        )
+        less = sum(size < chart.picture_bytes for size in sizes) if chart.picture_bytes else None
+        beside = f"the picture itself: {written(chart.picture_bytes, 'kB')} kB; {less} of {len(sizes)} rows send less"
         yield Fact("On the wire", f"{_span(sizes, 'kB')} kB", beside if less is not None else "")
-    if (fit := experiment.link_fit) is not None:
+    if (fit := chart.link_fit) is not None:
         off = f"{fit.median_error:.0%} off in the median, {fit.worst_error:.0%} at worst"
         rate = f"{fit.link.rate_bytes_per_s * 8 / 1e6:,.0f} Mbit/s"
         yield Fact(
@@ -227,7 +225,7 @@ def _facts(experiment: Experiment, timer: Timer | None) -> Iterable[Fact]:
         )
         yield Fact("Fastest end to end", f"{head_time(fastest, 'end_to_end_p50_ms')} ms", beside + emulated)
     if recovered := _known(cuts, "psnr_db"):
-        worst, floor = max(_known(cuts, "psnr_worst_db"), default=None), experiment.once("floor_psnr_db")
+        worst, floor = max(_known(cuts, "psnr_worst_db"), default=None), chart.once("floor_psnr_db")
         beside = "; ".join(
             [f"best-rebuilt picture: {written(worst, 'dB')} dB"] * (worst is not None)
             + [f"floor: {written(floor, 'dB')} dB"] * (floor is not None)
@@ -244,11 +242,11 @@ def _span(values: Sequence[float], unit: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _lead(summary: pd.DataFrame, found: Sequence[Experiment]) -> str:
-    series: list[Series] = [series for experiment in found for series in experiment.series]
-    precisions = _listed(part.variant for part in series if part.variant)
-    attacks = _listed(part.attack for part in series if part.attack)
-    pictures = next((value for experiment in found if (value := experiment.once("pictures"))), None)
+def _lead(summary: pd.DataFrame, charts: Sequence[Chart]) -> str:
+    curves: list[Curve] = [curve for chart in charts for curve in chart.curves]
+    precisions = _listed(part.variant for part in curves if part.variant)
+    attacks = _listed(part.attack for part in curves if part.attack)
+    pictures = next((value for chart in charts if (value := chart.once("pictures"))), None)
     counts = Counter(summary["status"].astype(str))
     said = [f"Heads in {precisions}."] if precisions else []
     if attacks:
@@ -263,17 +261,17 @@ def _lead(summary: pd.DataFrame, found: Sequence[Experiment]) -> str:
     return " ".join(said)
 
 
-def _troubles(found: Sequence[Experiment]) -> Iterable[Trouble]:
-    for experiment in found:
-        for series in experiment.series:
+def _troubles(charts: Sequence[Chart]) -> Iterable[Trouble]:
+    for chart in charts:
+        for curve in chart.curves:
             grouped: dict[tuple[str, str], list[int | None]] = {}
-            for row in series.rows:
+            for row in curve.rows:
                 if not row.ok:
                     key = (row.text("status") or "failed", row.text("reason") or NO_REASON)
                     grouped.setdefault(key, []).append(row.split)
             for (status, reason), numbers in grouped.items():
-                where = ranges((number for number in numbers if number is not None), experiment.splits)
-                yield Trouble(status, reason, experiment.title, series.name, where)
+                where = ranges((number for number in numbers if number is not None), chart.splits)
+                yield Trouble(status, reason, chart.title, curve.name, where)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -16,9 +16,9 @@ from typing import Any
 from analysis.report.panels import THIN, Band, Bars, Level, Line, Panel, Scale, Values
 from analysis.report.remarks import remarks
 from analysis.report.rows import (
-    Experiment,
+    Chart,
+    Curve,
     Row,
-    Series,
     half_width,
     head_time,
     shortened,
@@ -36,10 +36,10 @@ _BELOW, _BETWEEN, _ABOVE = 184, 0.055, 0.03  # pixels; shares of the height
 Trace = dict[str, Any]
 
 
-def figure(experiment: Experiment, panels: Sequence[Panel]) -> dict[str, Any]:
+def figure(chart: Chart, panels: Sequence[Panel]) -> dict[str, Any]:
     """Make plotly's figure: {"data": ..., "layout": ...}."""
-    labels = list(split_labels(experiment).values())
-    texts = [_hover_text(experiment, number) for number in experiment.splits]
+    labels = list(split_labels(chart).values())
+    texts = [_hover_text(chart, number) for number in chart.splits]
     data: list[Trace] = []
     for place, panel in enumerate(panels, 1):
         axis = {"yaxis": f"y{place}"}
@@ -47,11 +47,11 @@ def figure(experiment: Experiment, panels: Sequence[Panel]) -> dict[str, Any]:
     return {"data": data, "layout": _layout(panels, labels)}
 
 
-def split_labels(experiment: Experiment) -> dict[int, str]:
+def split_labels(chart: Chart) -> dict[int, str]:
     """Say what the axis shows for each split; plotly reads a little HTML in labels, so that names are escaped."""
     return {
         number: escape(f"{number} {shortened(name or 'the picture itself', NAME_WIDTH)}")
-        for number, name in experiment.splits.items()
+        for number, name in chart.splits.items()
     }
 
 
@@ -77,15 +77,15 @@ def traces(panel: Panel, labels: Sequence[str] = ()) -> Iterator[Trace]:
 
 def axis(scale: Scale) -> dict[str, Any]:
     """Make plotly's axis; on a logarithmic one its range is that of the logarithms."""
-    found: dict[str, Any] = {"type": "log"} if scale.log else {}
+    axis: dict[str, Any] = {"type": "log"} if scale.log else {}
     if scale.ticks:
-        found |= {"tickvals": list(scale.ticks), "tickformat": ",~g"}
+        axis |= {"tickvals": list(scale.ticks), "tickformat": ",~g"}
     if scale.low is not None and scale.high is not None:
         ends = (scale.low, scale.high)
-        found["range"] = [math.log10(end) for end in ends] if scale.log else list(ends)
+        axis["range"] = [math.log10(end) for end in ends] if scale.log else list(ends)
     elif scale.low == 0:
-        found["rangemode"] = "tozero"
-    return found
+        axis["rangemode"] = "tozero"
+    return axis
 
 
 def hover_template(lines: Sequence[str]) -> str:
@@ -226,13 +226,13 @@ def _band(mark: Band, labels: Sequence[str]) -> Trace:
     return {"type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip", **filled}
 
 
-def _hover_text(experiment: Experiment, number: int) -> str:
-    rows = [(row, series) for series in experiment.series for row in series.rows if row.split == number]
-    lines = dict.fromkeys(line for row, series in rows for line in _in_words(row, series))
+def _hover_text(chart: Chart, number: int) -> str:
+    rows = [(row, curve) for curve in chart.curves for row in curve.rows if row.split == number]
+    lines = dict.fromkeys(line for row, curve in rows for line in _in_words(row, curve))
     return hover_template([part for line in lines for part in wrap(line, HOVER_WIDTH, max_lines=3)])
 
 
-def _in_words(row: Row, series: Series) -> Iterator[str]:
+def _in_words(row: Row, curve: Curve) -> Iterator[str]:
     """Yield all of a row that people ask for, a line for each subject."""
     if made := " ".join(part for part in (row.text("op"), row.text("activation_shape")) if part):
         yield made
@@ -245,11 +245,11 @@ def _in_words(row: Row, series: Series) -> Iterator[str]:
     }
     measured = [f"{name} {value}" for name, value in times.items() if value]
     if measured:
-        yield f"{series.variant}: {', '.join(measured)} ms; {written(row.number('wire_bytes'), 'kB')} kB"
+        yield f"{curve.variant}: {', '.join(measured)} ms; {written(row.number('wire_bytes'), 'kB')} kB"
     mean, low, high, worst = (written(row.number(f"psnr_{name}db"), "dB") for name in ("", *_PSNR_PARTS))
     if mean:
         interval = f" ({low} to {high})" if low and high else ""
         ssim = written(row.number("ssim"))
-        yield f"{series.name}: PSNR {mean} dB{interval}, best-rebuilt {worst}; SSIM {ssim}"
+        yield f"{curve.name}: PSNR {mean} dB{interval}, best-rebuilt {worst}; SSIM {ssim}"
     for sentence in remarks(row):
-        yield f"{series.name}: {sentence}"
+        yield f"{curve.name}: {sentence}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeVar
 
-from analysis.report.rows import Experiment, Row, Series
+from analysis.report.rows import Chart, Curve, Row
 
 Marker = Literal["circle", "square", "triangle", "diamond"]
 Pattern = Literal["", "/", "x", "."]
@@ -34,7 +34,7 @@ _PSNR_LEVELS: tuple[tuple[str, str, Dash], ...] = (
 
 @dataclass(frozen=True)
 class Look:
-    """How a series looks; `colour` is the name of one, which each painter has a table of."""
+    """How a curve looks; `colour` is the name of one, which each painter has a table of."""
 
     colour: str
     marker: Marker | None = None
@@ -135,12 +135,12 @@ class Panel:
     note: str = ""
 
 
-def panels_of(experiment: Experiment) -> list[Panel]:
+def panels_of(chart: Chart) -> list[Panel]:
     """Latency, bytes on the wire and, where an attack was run, PSNR and SSIM."""
-    looks = _Looks(experiment)
-    panels = [_latency(experiment, looks), _wire(experiment, looks)]
-    if any(row.split != 0 and row.number("psnr_db") is not None for row in experiment.rows):
-        panels += [_recovered(experiment, looks), _similarity(experiment, looks)]
+    looks = _Looks(chart)
+    panels = [_latency(chart, looks), _wire(chart, looks)]
+    if any(row.split != 0 and row.number("psnr_db") is not None for row in chart.rows):
+        panels += [_recovered(chart, looks), _similarity(chart, looks)]
     return panels
 
 
@@ -156,54 +156,54 @@ def log_ticks(low: float, high: float, steps: Sequence[float]) -> list[float]:
 
 
 class _Looks:
-    """Which look belongs to a series."""
+    """Which look belongs to a curve."""
 
-    def __init__(self, experiment: Experiment) -> None:
-        self.variants = list(dict.fromkeys(series.variant for series in experiment.series))
-        self.attacks = list(dict.fromkeys(series.attack for series in experiment.series))
+    def __init__(self, chart: Chart) -> None:
+        self.variants = list(dict.fromkeys(curve.variant for curve in chart.curves))
+        self.attacks = list(dict.fromkeys(curve.attack for curve in chart.curves))
         self.first_of_variant = [
-            next(series for series in experiment.series if series.variant == variant) for variant in self.variants
+            next(curve for curve in chart.curves if curve.variant == variant) for variant in self.variants
         ]
 
-    def __getitem__(self, series: Series) -> Look:
-        place = self.variants.index(series.variant)
-        dash = nth(DASHES, self.attacks.index(series.attack))
+    def __getitem__(self, curve: Curve) -> Look:
+        place = self.variants.index(curve.variant)
+        dash = nth(DASHES, self.attacks.index(curve.attack))
         return Look(nth(COLOURS, place), nth(MARKERS, place), dash, nth(PATTERNS, place))
 
 
-def _latency(experiment: Experiment, looks: _Looks) -> Panel:
+def _latency(chart: Chart, looks: _Looks) -> Panel:
     marks: list[Bars | Line] = []
     legend = [Swatch(part, "bar", Look(part)) for part in PARTS]
-    if any(row.profiled for row in experiment.rows):
+    if any(row.profiled for row in chart.rows):
         legend.insert(1, Swatch(PROFILED_HEAD, "hollow bar", Look("head")))
-    for group, series in enumerate(looks.first_of_variant):
-        look = looks[series]
-        profiled = [row is not None and row.profiled for row in _rows(experiment, series)]
-        lows, highs = (_values(experiment, series, column) for column in _HEAD_INTERVAL)
+    for group, curve in enumerate(looks.first_of_variant):
+        look = looks[curve]
+        profiled = [row is not None and row.profiled for row in _rows(chart, curve)]
+        lows, highs = (_values(chart, curve, column) for column in _HEAD_INTERVAL)
         for part, column in PARTS.items():
             hollow = [part == "head" and flag for flag in profiled]
-            values = _values(experiment, series, column)
+            values = _values(chart, curve, column)
             marks.append(Bars(group, values, Look(part, pattern=look.pattern), hollow, lows, highs))
-        ends = _values(experiment, series, "end_to_end_p50_ms")
+        ends = _values(chart, curve, "end_to_end_p50_ms")
         marks.append(Line(ends, look, width=1.5, size=5, hollow=profiled))
         legend.append(
-            Swatch(", ".join(filter(None, ("end to end", series.variant))), "line", replace(look, dash="solid"))
+            Swatch(", ".join(filter(None, ("end to end", curve.variant))), "line", replace(look, dash="solid"))
         )
         if look.pattern:
-            legend.append(Swatch(f"hatched: {series.variant}", "bar", Look("tail", pattern=look.pattern)))
-    heading = f"Latency, median, {'emulated ' if experiment.emulated else ''}ms"
+            legend.append(Swatch(f"hatched: {curve.variant}", "bar", Look("tail", pattern=look.pattern)))
+    heading = f"Latency, median, {'emulated ' if chart.emulated else ''}ms"
     return Panel(heading, 3.0, marks, legend, Scale(low=0))
 
 
-def _wire(experiment: Experiment, looks: _Looks) -> Panel:
+def _wire(chart: Chart, looks: _Looks) -> Panel:
     marks: list[Line | Level] = []
     legend = []
-    for series in looks.first_of_variant:
-        sizes = _values(experiment, series, "wire_bytes")
-        marks.append(Line([None if size is None else size / 1000 for size in sizes], looks[series]))
-        if series.variant:
-            legend.append(Swatch(series.variant, "line", replace(looks[series], dash="solid")))
-    if picture := experiment.picture_bytes:
+    for curve in looks.first_of_variant:
+        sizes = _values(chart, curve, "wire_bytes")
+        marks.append(Line([None if size is None else size / 1000 for size in sizes], looks[curve]))
+        if curve.variant:
+            legend.append(Swatch(curve.variant, "line", replace(looks[curve], dash="solid")))
+    if picture := chart.picture_bytes:
         marks.append(level := Level(picture / 1000, Look("faint", dash="dashed")))
         legend.append(Swatch(f"the picture itself, {picture / 1000:,.0f} kB", "line", level.look))
     known = _known(marks)
@@ -211,60 +211,58 @@ def _wire(experiment: Experiment, looks: _Looks) -> Panel:
     return Panel("On the wire, kB (log scale)", 2.2, marks, legend, Scale(log=True, ticks=ticks))
 
 
-def _recovered(experiment: Experiment, looks: _Looks) -> Panel:
+def _recovered(chart: Chart, looks: _Looks) -> Panel:
     marks: list[Line | Band | Level] = []
     legend = []
-    for series in experiment.series:
-        look = looks[series]
+    for curve in chart.curves:
+        look = looks[curve]
         lows, highs, worst, mean = (
-            _values(experiment, series, column, cuts_only=True)
-            for column in (*_PSNR_INTERVAL, "psnr_worst_db", "psnr_db")
+            _values(chart, curve, column, cuts_only=True) for column in (*_PSNR_INTERVAL, "psnr_worst_db", "psnr_db")
         )
         marks += [Band(lows, highs, look), Line(worst, replace(look, marker=None), width=THIN), Line(mean, look)]
-        legend.append(Swatch(series.name, "line", look))
-    if any(row.split != 0 and row.number("psnr_worst_db") is not None for row in experiment.rows):
+        legend.append(Swatch(curve.name, "line", look))
+    if any(row.split != 0 and row.number("psnr_worst_db") is not None for row in chart.rows):
         legend.append(Swatch("thin: best-rebuilt picture", "thin line", Look("ink")))
-    if experiment.once(_PSNR_INTERVAL[0]) is not None:
+    if chart.once(_PSNR_INTERVAL[0]) is not None:
         legend.append(Swatch("95 % interval", "band", Look("faint")))
     for column, name, dash in _PSNR_LEVELS:
-        if (value := experiment.once(column)) is not None:
+        if (value := chart.once(column)) is not None:
             marks.append(level := Level(value, Look("faint", dash=dash)))
             legend.append(Swatch(f"{name}, {value:.1f} dB", "line", level.look))
     known = _known(marks)
     room = max(1.5, 0.12 * (max(known) - min(known)))
     # At split 0 the picture itself travels: its 60 dB would squeeze all else into the lower half.
-    note = "split 0, the picture itself, is left out" if 0 in experiment.splits else ""
+    note = "split 0, the picture itself, is left out" if 0 in chart.splits else ""
     scale = Scale(min(known) - room / 2, max(known) + room)
     return Panel("Recovered, PSNR dB: mean over pictures", 3.2, marks, legend, scale, note)
 
 
-def _similarity(experiment: Experiment, looks: _Looks) -> Panel:
-    lines = [Line(_values(experiment, one, "ssim"), looks[one], width=1.5, size=4) for one in experiment.series]
+def _similarity(chart: Chart, looks: _Looks) -> Panel:
+    lines = [Line(_values(chart, one, "ssim"), looks[one], width=1.5, size=4) for one in chart.curves]
     return Panel("Recovered, SSIM", 1.3, lines, [], Scale(0, 1.05, ticks=(0, 0.5, 1)))
 
 
-def _rows(experiment: Experiment, series: Series) -> list[Row | None]:
-    """The series' row of each split."""
-    rows = {row.split: row for row in series.rows}
-    return [rows.get(number) for number in experiment.splits]
+def _rows(chart: Chart, curve: Curve) -> list[Row | None]:
+    """The curve's row of each split."""
+    rows = {row.split: row for row in curve.rows}
+    return [rows.get(number) for number in chart.splits]
 
 
-def _values(experiment: Experiment, series: Series, column: str, *, cuts_only: bool = False) -> list[float | None]:
+def _values(chart: Chart, curve: Curve, column: str, *, cuts_only: bool = False) -> list[float | None]:
     return [
-        None if row is None or (cuts_only and row.split == 0) else row.number(column)
-        for row in _rows(experiment, series)
+        None if row is None or (cuts_only and row.split == 0) else row.number(column) for row in _rows(chart, curve)
     ]
 
 
 def _known(marks: Iterable[Line | Band | Level]) -> list[float]:
     """Every value that is shown."""
-    found: list[float | None] = []
+    values: list[float | None] = []
     for mark in marks:
         match mark:
             case Line():
-                found += mark.y
+                values += mark.y
             case Band():
-                found += [*mark.lows, *mark.highs]
+                values += [*mark.lows, *mark.highs]
             case Level():
-                found.append(mark.value)
-    return [value for value in found if value is not None]
+                values.append(mark.value)
+    return [value for value in values if value is not None]

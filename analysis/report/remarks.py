@@ -15,28 +15,28 @@ def remarks(row: Row) -> list[str]:
     if not row.ok:
         troubles = [f"{row.text('status') or 'failed'}: {row.text('reason') or NO_REASON}"]
         return [*troubles, "head time profiled, not measured"] if row.profiled else troubles
-    found = []
+    sentences = []
     delegated = row.number("delegated_share")
     if delegated is not None and delegated < DELEGATED_ENOUGH:
         backend = row.text("backend") or "the backend"
         share = f"less than {DELEGATED_ENOUGH:.0%} of the head's MACs"
-        found.append(f"{backend} took over {share}: slow portable kernels ran the rest")
+        sentences.append(f"{backend} took over {share}: slow portable kernels ran the rest")
     if row.flag("verified") is False:
-        found.append("the head's output was not verified: its times may be those of a wrong result")
+        sentences.append("the head's output was not verified: its times may be those of a wrong result")
     if row.profiled:
-        found.append(f"head time profiled, {row.text('reason') or 'not measured'}")
+        sentences.append(f"head time profiled, {row.text('reason') or 'not measured'}")
     if row.flag("unstable"):
-        found.append("unstable: the rounds disagree")
+        sentences.append("unstable: the rounds disagree")
     if row.flag("throttled"):
-        found.append("the device throttled while it was timed")
+        sentences.append("the device throttled while it was timed")
     if row.flag("converged") is False:
-        found.append("the attack had not converged: it may recover more with a larger budget")
+        sentences.append("the attack had not converged: it may recover more with a larger budget")
     residual = row.number("feature_residual")
     if residual is not None and residual > FAILED_RESIDUAL:
-        found.append(
+        sentences.append(
             "the attack failed: no picture with the received activation was found, so it says nothing of privacy"
         )
-    return found
+    return sentences
 
 
 def footnotes(rows: Iterable[Row]) -> dict[str, str]:

@@ -78,7 +78,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Series:
+class Curve:
     """One curve: at most one row per split, in the order of splits.
 
     Attributes:
@@ -90,7 +90,7 @@ class Series:
 
     @property
     def name(self) -> str:
-        """For instance "fp32, linear"; an experiment without attacks has the precision only."""
+        """For instance "fp32, linear"; a chart without attacks has the precision only."""
         return ", ".join(filter(None, self.values.values())) or "as it is"
 
     @property
@@ -105,16 +105,16 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """Rows of one chart and one wall: they differ in their curve and their split alone."""
+class Chart:
+    """What one chart, wall and section of the page shows: rows that differ in their curve and their split alone."""
 
     settings: dict[str, str]
-    series: tuple[Series, ...]
+    curves: tuple[Curve, ...]
 
     @property
     def rows(self) -> list[Row]:
-        """All rows, series after series."""
-        return [row for series in self.series for row in series.rows]
+        """All rows, curve after curve."""
+        return [row for curve in self.curves for row in curve.rows]
 
     @property
     def measured(self) -> list[Row]:
@@ -154,7 +154,7 @@ class Experiment:
 
     @property
     def link_fit(self) -> LinkFit | None:
-        """How well one rate and one round-trip time explain this experiment's measured transfers."""
+        """How well one rate and one round-trip time explain this chart's measured transfers."""
         sizes, times = ([row.number(c) for row in self.measured] for c in ("wire_bytes", "transfer_p50_ms"))
         return fit_link(np.array(sizes, dtype=np.float64), np.array(times, dtype=np.float64))
 
@@ -178,14 +178,14 @@ class Experiment:
         return next((value for row in self.rows if (value := row.number(column)) is not None), None)
 
 
-def experiments(summary: pd.DataFrame) -> list[Experiment]:
-    """Part the tidy table into experiments, in the order in which they first appear."""
+def charts(summary: pd.DataFrame) -> list[Chart]:
+    """Part the tidy table into charts, in the order in which they first appear."""
     rows = [Row({str(key): value for key, value in record.items()}) for record in summary.to_dict("records")]
-    found = []
+    parted = []
     for settings, members in _parted(rows, axes.names("chart")):
-        series = [Series(values, _one_per_split(part)) for values, part in _parted(members, axes.names("curve"))]
-        found.append(Experiment(settings, tuple(series)))
-    return found
+        curves = [Curve(values, _one_per_split(part)) for values, part in _parted(members, axes.names("curve"))]
+        parted.append(Chart(settings, tuple(curves)))
+    return parted
 
 
 def _parted(rows: Sequence[Row], columns: Sequence[str]) -> list[tuple[dict[str, str], list[Row]]]:

@@ -18,9 +18,9 @@ from analysis.report.remarks import footnotes, remarks
 from analysis.report.rows import (
     NO_ATTACK,
     THREAT_MODEL,
-    Experiment,
+    Chart,
+    Curve,
     Row,
-    Series,
     half_width,
     printable,
     ranges,
@@ -42,21 +42,21 @@ _COLUMNS = named(
 )
 
 
-def summary_tables(found: Findings) -> RenderableType:
-    """One table per experiment, precision and attack, for rich; no line is wider than 100 columns."""
-    parts: list[RenderableType] = [Text(f"! {printable(notice)}", style="bold red") for notice in found.notices]
-    for experiment in found.experiments:
-        for series in experiment.series:
+def summary_tables(findings: Findings) -> RenderableType:
+    """One table per chart, precision and attack, for rich; no line is wider than 100 columns."""
+    parts: list[RenderableType] = [Text(f"! {printable(notice)}", style="bold red") for notice in findings.notices]
+    for chart in findings.charts:
+        for curve in chart.curves:
             parts += [
-                Text(f"\n{experiment.title}: {series.name}", style="bold"),
-                Text(experiment.conditions, style="dim"),
-                _table(series),
-                *_caption(experiment, series),
-                *_footnotes(series),
+                Text(f"\n{chart.title}: {curve.name}", style="bold"),
+                Text(chart.conditions, style="dim"),
+                _table(curve),
+                *_caption(chart, curve),
+                *_footnotes(curve),
             ]
-    if not found.experiments:
+    if not findings.charts:
         parts.append(Text("Nothing was planned: this run has no rows."))
-    parts += [Text(f"{line}.", style="italic") for line in (found.accuracy, *found.timers) if line is not None]
+    parts += [Text(f"{line}.", style="italic") for line in (findings.accuracy, *findings.timers) if line is not None]
     return Group(*parts)
 
 
@@ -70,20 +70,20 @@ def to_csv(summary: pd.DataFrame, target: Path | IO[str]) -> None:
     summary.to_csv(target, index=False, lineterminator="\n")
 
 
-def _table(series: Series) -> Table:
-    columns = [column for column in _COLUMNS if any(row.number(column.name) is not None for row in series.rows)]
-    marks = footnotes(series.rows)
+def _table(curve: Curve) -> Table:
+    columns = [column for column in _COLUMNS if any(row.number(column.name) is not None for row in curve.rows)]
+    marks = footnotes(curve.rows)
     cells = [
         ["" if row.split is None else str(row.split)]
         + [_shown(row, column) for column in columns]
         + [" ".join(marks[sentence] for sentence in remarks(row))]
-        for row in series.rows
+        for row in curve.rows
     ]
     widest = [max(map(len, values)) for values in zip(*cells, strict=True)]
     titles = ["#", *(column.title for column in columns), ""]
     headings = [_wrapped(title, width) for title, width in zip(titles, widest, strict=True)]
     widths = [max(width, *map(len, lines or [""])) for width, lines in zip(widest, headings, strict=True)]
-    names = [_name(row) for row in series.rows]
+    names = [_name(row) for row in curve.rows]
     left = WIDTH - sum(widths) - 2 * (len(widths) + 1)  # a gap of two after each column
     name_width = min(MOST_NAME, left, max(map(len, names)))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
@@ -91,7 +91,7 @@ def _table(series: Series) -> Table:
         table.add_column("\n".join(lines), justify="right", no_wrap=True)
         if place == 0:
             table.add_column("split", no_wrap=True)
-    for row, name, (number, *values) in zip(series.rows, names, cells, strict=True):
+    for row, name, (number, *values) in zip(curve.rows, names, cells, strict=True):
         table.add_row(number, Text(shortened(name, name_width)), *values, style=None if row.ok else "dim")
     return table
 
@@ -112,29 +112,29 @@ def _name(row: Row) -> str:
     return name if row.ok else f"{row.text('status')}: {name}" if name else row.text("status")
 
 
-def _caption(experiment: Experiment, series: Series) -> Iterable[Text]:
-    yield from (Text(warning, style="bold red") for warning in experiment.warnings)
-    modelled = next((text for row in series.rows if (text := row.text("modelled_link"))), "")
+def _caption(chart: Chart, curve: Curve) -> Iterable[Text]:
+    yield from (Text(warning, style="bold red") for warning in chart.warnings)
+    modelled = next((text for row in curve.rows if (text := row.text("modelled_link"))), "")
     if modelled:
         yield Text(
             f"modelled: measured end to end, its transfer replaced by that of a link of {modelled}.", style="italic"
         )
-    if (fit := experiment.link_fit) is not None:
+    if (fit := chart.link_fit) is not None:
         yield Text(f"{fit}.", style="italic")
-    floor = next((value for row in series.rows if (value := row.number("floor_psnr_db")) is not None), None)
-    if any(row.number("psnr_db") is not None for row in series.rows):
+    floor = next((value for row in curve.rows if (value := row.number("floor_psnr_db")) is not None), None)
+    if any(row.number("psnr_db") is not None for row in curve.rows):
         known = (
             f"Floor (training mean picture, no activation needed): {written(floor, 'dB')} dB. "
             if floor is not None
             else ""
         )
         yield Text(f"{known}worst: the best-rebuilt picture. {THREAT_MODEL}", style="italic")
-    elif any(row.timed for row in series.rows):
+    elif any(row.timed for row in curve.rows):
         yield Text(NO_ATTACK, style="italic")
 
 
-def _footnotes(series: Series) -> Iterable[Text]:
-    for sentence, mark in footnotes(series.rows).items():
-        numbered = {row.split: row for row in series.rows if row.split is not None}
+def _footnotes(curve: Curve) -> Iterable[Text]:
+    for sentence, mark in footnotes(curve.rows).items():
+        numbered = {row.split: row for row in curve.rows if row.split is not None}
         where = ranges((number for number, row in numbered.items() if sentence in remarks(row)), numbered)
         yield Text(f"{mark}  {sentence}{f' (split {where})' if where else ''}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from analysis.report.rows import Experiment, Row, Series, written
+from analysis.report.rows import Chart, Curve, Row, written
 from device_runner.files import safe_name
 
 PICTURES = 6
@@ -36,9 +36,9 @@ class Tile:
 
 @dataclass(frozen=True)
 class Strip:
-    """What one series rebuilt at one split; None where a picture is missing."""
+    """What one curve rebuilt at one split; None where a picture is missing."""
 
-    series: Series
+    curve: Curve
     summary: str
     tiles: tuple[Tile | None, ...]
 
@@ -51,34 +51,32 @@ class Wall:
     splits: tuple[tuple[int, str, tuple[Strip, ...]], ...]
 
     @property
-    def series(self) -> list[str]:
-        """Names of the series that have pictures."""
-        return list(dict.fromkeys(strip.series.name for _, _, strips in self.splits for strip in strips))
+    def curves(self) -> list[str]:
+        """Names of the curves that have pictures."""
+        return list(dict.fromkeys(strip.curve.name for _, _, strips in self.splits for strip in strips))
 
 
-def build_wall(run_folder: Path, experiment: Experiment, leakage: pd.DataFrame, *, pictures: int = PICTURES) -> Wall:
-    """Gather one experiment's pictures, scaled to at most 128 pixels, as WebP.
+def build_wall(run_folder: Path, chart: Chart, leakage: pd.DataFrame, *, pictures: int = PICTURES) -> Wall:
+    """Gather one chart's pictures, scaled to at most 128 pixels, as WebP.
 
     Args:
         run_folder: holds pictures/held_out/<name>.png and pictures/<cell>/<attack>/<name>.png; what is missing is left
             out.
-        experiment: whose cells are shown.
+        chart: whose cells are shown.
         leakage: PSNR per picture (columns of harness.results.columns.LEAKAGE); may be empty.
         pictures: how many to show.
     """
     folder = run_folder / "pictures"
-    cells = {row.text("cell") for row in experiment.rows if row.split != 0}
-    of_experiment = leakage[leakage["cell"].isin(cells)]
-    names = choose_pictures(of_experiment, sorted(path.stem for path in (folder / "held_out").glob("*.png")), pictures)
-    found = zip(
-        of_experiment["cell"], of_experiment["attack"], of_experiment["picture"], of_experiment["psnr_db"], strict=True
-    )
-    psnr = {(str(cell), str(attack), str(picture)): float(value) for cell, attack, picture, value in found}
+    cells = {row.text("cell") for row in chart.rows if row.split != 0}
+    of_chart = leakage[leakage["cell"].isin(cells)]
+    names = choose_pictures(of_chart, sorted(path.stem for path in (folder / "held_out").glob("*.png")), pictures)
+    rebuilt = zip(of_chart["cell"], of_chart["attack"], of_chart["picture"], of_chart["psnr_db"], strict=True)
+    psnr = {(str(cell), str(attack), str(picture)): float(value) for cell, attack, picture, value in rebuilt}
     originals = [_tile(folder / "held_out" / f"{name}.png", f"original: {name}", name) for name in names]
     splits = []
-    for number, split in experiment.splits.items():
-        pairs = [(row, series) for series in experiment.series for row in series.rows if row.split == number != 0]
-        strips = [Strip(series, _summary(row), _rebuilt(folder, names, row, series, psnr)) for row, series in pairs]
+    for number, split in chart.splits.items():
+        pairs = [(row, curve) for curve in chart.curves for row in curve.rows if row.split == number != 0]
+        strips = [Strip(curve, _summary(row), _rebuilt(folder, names, row, curve, psnr)) for row, curve in pairs]
         if found_some := tuple(strip for strip in strips if any(strip.tiles)):
             splits.append((number, split, found_some))
     return Wall(tuple(tile for tile in originals if tile), tuple(splits))
@@ -88,7 +86,7 @@ def choose_pictures(leakage: pd.DataFrame, names: Sequence[str], count: int) -> 
     """Choose the best-rebuilt, the worst-rebuilt and some between, from different source photographs if possible.
 
     Args:
-        leakage: of one experiment; pictures are ranked by their mean PSNR over all splits.
+        leakage: of one chart; pictures are ranked by their mean PSNR over all splits.
             Without any, they are taken as named.
         names: pictures that there are.
         count: how many are wanted.
@@ -118,7 +116,7 @@ def _summary(row: Row) -> str:
 
 
 def _rebuilt(
-    folder: Path, names: Sequence[str], row: Row, series: Series, psnr: dict[tuple[str, str, str], float]
+    folder: Path, names: Sequence[str], row: Row, curve: Curve, psnr: dict[tuple[str, str, str], float]
 ) -> tuple[Tile | None, ...]:
     attack = row.text("attack")
     if not attack:
@@ -127,7 +125,7 @@ def _rebuilt(
     for name in names:
         value = written(psnr.get((row.text("cell"), attack, name)), "dB")
         caption = f"{value} dB" if value else ""
-        alt = f"{name} rebuilt from split {row.split} ({row.text('split')}), {series.name}: {caption or 'PSNR unknown'}"
+        alt = f"{name} rebuilt from split {row.split} ({row.text('split')}), {curve.name}: {caption or 'PSNR unknown'}"
         tiles.append(_tile(folder / row.text("cell") / safe_name(attack) / f"{name}.png", alt, caption))
     return tuple(tiles)
 

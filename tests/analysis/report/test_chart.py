@@ -16,7 +16,7 @@ from PIL import Image
 
 from analysis.report.chart import draw, write_charts
 from analysis.report.panels import PROFILED_HEAD
-from analysis.report.rows import experiments
+from analysis.report.rows import charts
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]
@@ -30,8 +30,8 @@ def words(figure: Figure) -> str:
 
 
 def drawn(summary: pd.DataFrame) -> Figure:
-    (experiment,) = experiments(summary)
-    return draw(experiment)
+    (chart,) = charts(summary)
+    return draw(chart)
 
 
 def inked(path: Path) -> np.ndarray[Any, Any]:
@@ -41,7 +41,7 @@ def inked(path: Path) -> np.ndarray[Any, Any]:
 
 
 def test_the_chart_is_1200_pixels_wide_and_filled(make_rows: MakeRows, make_table: MakeTable, tmp_path: Path) -> None:
-    (path,) = write_charts(experiments(make_table(make_rows() + make_rows(precision="int8"))), tmp_path)
+    (path,) = write_charts(charts(make_table(make_rows() + make_rows(precision="int8"))), tmp_path)
     assert path == tmp_path / "chart.png"
     with Image.open(path) as picture:
         assert picture.width == 1200
@@ -63,7 +63,7 @@ def test_title_and_subtitle_say_what_was_measured_and_how_far_to_trust_it(
 def test_random_weights_are_announced_in_red(make_rows: MakeRows, make_table: MakeTable, tmp_path: Path) -> None:
     def reds(folder: str, weights: str) -> int:
         (tmp_path / folder).mkdir()
-        (path,) = write_charts(experiments(make_table(make_rows(splits=5, weights=weights))), tmp_path / folder)
+        (path,) = write_charts(charts(make_table(make_rows(splits=5, weights=weights))), tmp_path / folder)
         pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
         return int(((pixels[..., 0] > 150) & (pixels[..., 1:].max(axis=-1) < 70)).sum())
 
@@ -122,7 +122,7 @@ def test_the_legend_names_profiled_heads_only_where_there_are_any(
 
 def test_several_models_and_devices_get_a_file_each(make_rows: MakeRows, make_table: MakeTable, tmp_path: Path) -> None:
     rows = make_rows(splits=4) + make_rows(splits=4, model="../net", device="ssh://me@pi:22")
-    names = [path.name for path in write_charts(experiments(make_table(rows)), tmp_path)]
+    names = [path.name for path in write_charts(charts(make_table(rows)), tmp_path)]
     assert names == ["chart-1-efficientnet_lite0-local.png", "chart-2-net-ssh-me-pi-22.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
@@ -131,7 +131,7 @@ def test_several_models_and_devices_get_a_file_each(make_rows: MakeRows, make_ta
 def test_it_draws_without_a_warning(
     make_rows: MakeRows, make_table: MakeTable, tmp_path: Path, rows: dict[str, Any]
 ) -> None:
-    (path,) = write_charts(experiments(make_table(make_rows(**rows))), tmp_path)
+    (path,) = write_charts(charts(make_table(make_rows(**rows))), tmp_path)
     assert inked(path).max() > 0.01
 
 
@@ -149,15 +149,12 @@ def test_the_legends_of_two_precisions_and_two_attacks_fit(make_rows: MakeRows, 
 def test_failures_alone_make_no_chart(
     make_rows: MakeRows, make_table: MakeTable, failed: Failed, tmp_path: Path
 ) -> None:
-    assert (
-        write_charts(experiments(make_table([failed(row, "no compiler") for row in make_rows(splits=4)])), tmp_path)
-        == []
-    )
+    assert write_charts(charts(make_table([failed(row, "no compiler") for row in make_rows(splits=4)])), tmp_path) == []
 
 
 def test_times_are_drawn_before_the_attack_is_done(make_rows: MakeRows, make_table: MakeTable, tmp_path: Path) -> None:
     rows = [row | {"status": "skipped", "reason": "not attacked yet"} for row in make_rows(splits=4, attack=None)]
-    assert write_charts(experiments(make_table(rows)), tmp_path) == [tmp_path / "chart.png"]
+    assert write_charts(charts(make_table(rows)), tmp_path) == [tmp_path / "chart.png"]
 
 
 def test_names_are_neither_mathematics_nor_missing_letters(
@@ -165,4 +162,4 @@ def test_names_are_neither_mathematics_nor_missing_letters(
 ) -> None:
     rows = make_rows(splits=3, model="$\\frac{1$ 模型")
     rows[1]["split"] = "$x_$ \N{PILE OF POO}"
-    assert write_charts(experiments(make_table(rows)), tmp_path) != []
+    assert write_charts(charts(make_table(rows)), tmp_path) != []

@@ -1,4 +1,4 @@
-"""The estimates are held against what was measured, series by series, and nothing is drawn of nothing."""
+"""The estimates are held against what was measured, curve by curve, and nothing is drawn of nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_points_are_the_tables_numbers_and_anchors_are_hollow(estimates: Estimat
     np.testing.assert_allclose([ends[:, 1] for ends in intervals.get_segments()], found[["low_ms", "high_ms"]])
 
 
-def test_each_series_has_its_own_look_and_says_how_good_its_estimates_were(estimates: Estimates) -> None:
+def test_each_curve_has_its_own_look_and_says_how_good_its_estimates_were(estimates: Estimates) -> None:
     others = estimates(precision="int8", device="adb:1", error=0.2), estimates(2, device="ssh://pi", anchors=2)
     drawn = draw(pd.concat([estimates(), *others]))
     assert said(drawn)[:3] == [
@@ -59,7 +59,7 @@ def test_each_series_has_its_own_look_and_says_how_good_its_estimates_were(estim
     assert len(looks) == 3
 
 
-def test_more_series_than_colours_still_differ_and_nothing_overlaps(estimates: Estimates) -> None:
+def test_more_curves_than_colours_still_differ_and_nothing_overlaps(estimates: Estimates) -> None:
     drawn = draw(pd.concat([estimates(3, device=f"ssh://pi{place}") for place in range(9)]))
     looks = {(line.get_color(), line.get_marker()) for line in drawn.axes[0].get_lines()[1:]}
     assert len(looks) == 9

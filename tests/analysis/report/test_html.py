@@ -13,7 +13,7 @@ import pytest
 
 from analysis.report import Findings, write
 from analysis.report.html import flattened, headline, not_measured, render_html
-from analysis.report.rows import experiments
+from analysis.report.rows import charts
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]
@@ -84,12 +84,12 @@ def test_the_page_shows_chart_and_pictures_and_answers_to_the_reader(page: str, 
         heading.click();
         const down = sorted();
         document.querySelector(".filter input[value='int8, linear']").click();
-        const strips = [...document.querySelectorAll(".strip[data-series]")].filter((strip) => strip.offsetParent);
+        const strips = [...document.querySelectorAll(".strip[data-curve]")].filter((strip) => strip.offsetParent);
         return {
           widths: images.map((image) => image.naturalWidth), fewest: Math.min(...images.map(colours)),
           bars: chart.querySelectorAll(".bars .point path").length,
           lines: chart.querySelectorAll(".scatterlayer .trace").length, hover, hash: location.hash, up, down,
-          series: [...new Set(strips.map((strip) => strip.dataset.series))],
+          curves: [...new Set(strips.map((strip) => strip.dataset.curve))],
           sticky: getComputedStyle(document.querySelector(".originals")).position,
           alts: images.every((image) => image.alt.length > 10), wide: document.documentElement.scrollWidth,
           lost: [...document.querySelectorAll("a[href^='#']")].filter((a) => !document.querySelector(a.hash)).length,
@@ -108,7 +108,7 @@ def test_the_page_shows_chart_and_pictures_and_answers_to_the_reader(page: str, 
     assert numbers == sorted(numbers)
     assert said["up"][-2:] == said["down"][-2:] == ["", ""], "what was not measured stays last"
     assert [float(value) for value in said["down"] if value] == numbers[::-1]
-    assert said["series"] == ["int8, linear"]
+    assert said["curves"] == ["int8, linear"]
     assert said["sticky"] == "sticky"
     assert said["alts"]
     assert said["lost"] == 0
@@ -305,10 +305,7 @@ def test_a_run_without_rows_says_so(make_table: MakeTable, found: Found) -> None
 
 def test_the_headline_names_what_there_is(make_rows: MakeRows, make_table: MakeTable) -> None:
     rows = make_rows(splits=2) + make_rows(splits=4, model="b", device="ssh://pi")
-    assert (
-        headline(experiments(make_table(rows)))
-        == "efficientnet_lite0 and b on local and ssh://pi, cut at 1 to 3 points"
-    )
+    assert headline(charts(make_table(rows))) == "efficientnet_lite0 and b on local and ssh://pi, cut at 1 to 3 points"
 
 
 def test_empty_columns_are_listed_with_the_reason(make_rows: MakeRows, make_table: MakeTable) -> None:

@@ -13,7 +13,7 @@ from matplotlib.container import BarContainer
 from analysis.report import interactive
 from analysis.report.chart import COLOURS, DASHES, HATCHES, MARKERS, draw
 from analysis.report.panels import Bars, Line, panels_of
-from analysis.report.rows import Experiment, experiments
+from analysis.report.rows import Chart, charts
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]
@@ -22,17 +22,17 @@ Profiled = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def experiment(make_rows: MakeRows, make_table: MakeTable, profiled: Profiled) -> Experiment:
+def chart(make_rows: MakeRows, make_table: MakeTable, profiled: Profiled) -> Chart:
     rows = make_rows(splits=6) + make_rows(splits=6, precision="int8", attack="decoder")
     rows[3] = profiled(rows[3])
-    (found,) = experiments(make_table(rows))
+    (found,) = charts(make_table(rows))
     return found
 
 
-def test_both_painters_draw_the_same_numbers(experiment: Experiment) -> None:
-    panels = panels_of(experiment)
-    page = interactive.figure(experiment, panels)["data"]
-    for place, (panel, axes) in enumerate(zip(panels, draw(experiment).axes, strict=True), 1):
+def test_both_painters_draw_the_same_numbers(chart: Chart) -> None:
+    panels = panels_of(chart)
+    page = interactive.figure(chart, panels)["data"]
+    for place, (panel, axes) in enumerate(zip(panels, draw(chart).axes, strict=True), 1):
         drawn = [np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()]
         heights = [np.asarray(bars.datavalues) for bars in axes.containers if isinstance(bars, BarContainer)]
         traces = [trace for trace in page if trace["yaxis"] == f"y{place}"]
@@ -50,7 +50,7 @@ def test_both_painters_draw_the_same_numbers(experiment: Experiment) -> None:
 
 def test_the_psnr_axis_holds_intervals_and_levels(make_rows: MakeRows, make_table: MakeTable) -> None:
     rows = [row | {"oracle_mean_colour_psnr_db": 55.0, "psnr_ci95_high_db": 52.0} for row in make_rows(splits=6)]
-    (found,) = experiments(make_table(rows))
+    (found,) = charts(make_table(rows))
     scale = panels_of(found)[2].scale
     assert scale.low is not None
     assert scale.high is not None
@@ -58,17 +58,17 @@ def test_the_psnr_axis_holds_intervals_and_levels(make_rows: MakeRows, make_tabl
 
 
 def test_a_legend_names_nothing_that_is_not_drawn(make_rows: MakeRows, make_table: MakeTable) -> None:
-    (unattacked,) = experiments(make_table(make_rows(splits=4, attack=None)))
+    (unattacked,) = charts(make_table(make_rows(splits=4, attack=None)))
     assert [panel.heading.split(",")[0] for panel in panels_of(unattacked)] == ["Latency", "On the wire"]
     rows = [row | {"psnr_ci95_low_db": None, "psnr_worst_db": None} for row in make_rows(splits=4)]
-    (once,) = experiments(make_table(rows))
+    (once,) = charts(make_table(rows))
     labels = [swatch.label for swatch in panels_of(once)[2].legend]
     assert labels == ["fp32, linear", "floor: mean picture, 12.6 dB", "oracle: mean colour, 14.1 dB"]
 
 
-def test_every_painter_has_every_look(experiment: Experiment) -> None:
-    looks = [mark.look for panel in panels_of(experiment) for mark in panel.marks]
-    looks += [swatch.look for panel in panels_of(experiment) for swatch in panel.legend]
+def test_every_painter_has_every_look(chart: Chart) -> None:
+    looks = [mark.look for panel in panels_of(chart) for mark in panel.marks]
+    looks += [swatch.look for panel in panels_of(chart) for swatch in panel.legend]
     assert {look.colour for look in looks} <= set(COLOURS)
     assert {look.marker for look in looks} <= {None, *interactive.MARKERS}
     assert set(interactive.MARKERS) == set(MARKERS) - {None}

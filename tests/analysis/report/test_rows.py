@@ -1,4 +1,4 @@
-"""Rows find the experiment they belong to, and their values are written as people do."""
+"""Rows find the chart they belong to, and their values are written as people do."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ import pandas as pd
 import pytest
 
 from analysis.report.remarks import FAILED_RESIDUAL, footnotes, remarks
-from analysis.report.rows import Row, experiments, head_time, printable, ranges, shortened
+from analysis.report.rows import Row, charts, head_time, printable, ranges, shortened
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]
 MakeTable = Callable[[Rows], pd.DataFrame]
 
 
-def test_models_and_devices_are_experiments_precisions_and_attacks_are_series(
+def test_models_and_devices_are_charts_precisions_and_attacks_are_curves(
     make_rows: MakeRows, make_table: MakeTable
 ) -> None:
     rows = make_rows() + make_rows(precision="int8") + make_rows(attack="decoder") + make_rows(device="ssh://pi")
-    local, pi = experiments(make_table([*rows, *make_rows(model="resnet18")]))[:2]
-    assert [series.name for series in local.series] == ["fp32, linear", "int8, linear", "fp32, decoder"]
-    assert (pi.device, len(pi.series)) == ("ssh://pi", 1)
+    local, pi = charts(make_table([*rows, *make_rows(model="resnet18")]))[:2]
+    assert [curve.name for curve in local.curves] == ["fp32, linear", "int8, linear", "fp32, decoder"]
+    assert (pi.device, len(pi.curves)) == ("ssh://pi", 1)
 
 
-def test_a_row_that_leaves_a_setting_empty_joins_every_series_it_agrees_with(
+def test_a_row_that_leaves_a_setting_empty_joins_every_curve_it_agrees_with(
     make_rows: MakeRows, make_table: MakeTable
 ) -> None:
     rows = make_rows(splits=4) + make_rows(splits=4, precision="int8")
     reference = rows[0] | {"precision": None, "attack": None, "threads": None}
-    (experiment,) = experiments(make_table([reference, *rows[1:4], *rows[5:]]))
-    assert [[row.split for row in series.rows] for series in experiment.series] == [[0, 1, 2, 3], [0, 1, 2, 3]]
+    (chart,) = charts(make_table([reference, *rows[1:4], *rows[5:]]))
+    assert [[row.split for row in curve.rows] for curve in chart.curves] == [[0, 1, 2, 3], [0, 1, 2, 3]]
 
 
-def test_a_split_has_one_row_in_a_series_and_it_is_the_measured_one(
+def test_a_split_has_one_row_in_a_curve_and_it_is_the_measured_one(
     make_rows: MakeRows, make_table: MakeTable, failed: Callable[..., dict[str, Any]]
 ) -> None:
     rows = make_rows(splits=3)
     unattacked = failed(rows[1], "no time left", status="skipped") | {"attack": None}
-    (experiment,) = experiments(make_table([unattacked, *rows]))
-    (series,) = experiment.series
-    assert [(row.split, row.ok) for row in series.rows] == [(0, True), (1, True), (2, True)]
+    (chart,) = charts(make_table([unattacked, *rows]))
+    (curve,) = chart.curves
+    assert [(row.split, row.ok) for row in curve.rows] == [(0, True), (1, True), (2, True)]
 
 
 def test_names_decide_nothing(make_rows: MakeRows, make_table: MakeTable) -> None:
     rows = [
         row | {"emulated": False, "trained": True} for row in make_rows(device="emulated", weights="random, seed 0")
     ]
-    (experiment,) = experiments(make_table(rows))
-    assert not experiment.emulated
-    assert not experiment.random_weights
-    (other,) = experiments(make_table([row | {"emulated": True, "trained": False} for row in make_rows()]))
+    (chart,) = charts(make_table(rows))
+    assert not chart.emulated
+    assert not chart.random_weights
+    (other,) = charts(make_table([row | {"emulated": True, "trained": False} for row in make_rows()]))
     assert other.emulated
     assert other.random_weights
 

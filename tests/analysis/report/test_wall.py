@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pandas as pd
 from PIL import Image
 
-from analysis.report.rows import experiments
+from analysis.report.rows import charts
 from analysis.report.wall import build_wall, choose_pictures
 
 
@@ -46,10 +46,10 @@ def test_pictures_without_leakage_or_file_are_no_trouble() -> None:
 
 
 def test_every_attacked_split_has_a_row_of_small_pictures(run_folder: RunFolder) -> None:
-    (experiment,) = experiments(run_folder.summary)
-    wall = build_wall(run_folder.path, experiment, run_folder.pictures)
+    (chart,) = charts(run_folder.summary)
+    wall = build_wall(run_folder.path, chart, run_folder.pictures)
     assert [number for number, _, _ in wall.splits] == list(range(1, 33))
-    assert wall.series == ["fp32, linear", "int8, linear"]
+    assert wall.curves == ["fp32, linear", "int8, linear"]
     assert [len(strips) for number, _, strips in wall.splits if number in (6, 7, 20)] == [2, 1, 1]
     tile = wall.splits[0][2][0].tiles[0]
     assert tile is not None
@@ -63,8 +63,8 @@ def test_large_pictures_are_scaled_to_128(
 ) -> None:
     (tmp_path / "pictures" / "held_out").mkdir(parents=True)
     Image.new("RGB", (300, 200), "teal").save(tmp_path / "pictures" / "held_out" / "large.png")
-    (experiment,) = experiments(make_table(make_rows(splits=2)))
-    (tile,) = build_wall(tmp_path, experiment, leakage({"large": 1.0})).originals
+    (chart,) = charts(make_table(make_rows(splits=2)))
+    (tile,) = build_wall(tmp_path, chart, leakage({"large": 1.0})).originals
     with Image.open(io.BytesIO(base64.b64decode(tile.uri.partition(",")[2]))) as picture:
         assert picture.size == (128, 85)
 
@@ -72,11 +72,11 @@ def test_large_pictures_are_scaled_to_128(
 def test_a_missing_reconstruction_leaves_a_gap(run_folder: RunFolder, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run_folder.path / "pictures" / "held_out", folder / "pictures" / "held_out")
-    (experiment,) = experiments(run_folder.summary)
-    cell = experiment.series[0].rows[3].text("cell")
+    (chart,) = charts(run_folder.summary)
+    cell = chart.curves[0].rows[3].text("cell")
     shutil.copytree(run_folder.path / "pictures" / cell, folder / "pictures" / cell)
     for lost in (folder / "pictures" / cell / "linear").glob("chelsea*"):
         lost.unlink()
-    ((number, _, (strip,)),) = build_wall(folder, experiment, run_folder.pictures).splits
+    ((number, _, (strip,)),) = build_wall(folder, chart, run_folder.pictures).splits
     assert number == 3
     assert {tile is None for tile in strip.tiles} == {True, False}

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.campaign.plan import hashed
 from analysis.decision.front import on_front
-from analysis.report.rows import experiments
+from analysis.report.rows import charts
 from harness.results import axes
 from harness.results.axes import AXES, Axis, cell_key, curve_key
 from harness.results.columns import SUMMARY
@@ -62,11 +62,11 @@ def test_a_new_axis_parts_groups_and_sorts_cells() -> None:
 
 def test_a_new_axis_has_fronts_and_curves_of_its_own(request: pytest.FixtureRequest) -> None:
     assert on_front(table()).tolist() == [True, True, False, False]
-    (experiment,) = experiments(table())
-    assert [series.name for series in experiment.series] == ["fp32, linear"]
+    (chart,) = charts(table())
+    assert [curve.name for curve in chart.curves] == ["fp32, linear"]
     request.getfixturevalue("noise")
     assert on_front(table()).all()
-    (experiment,) = experiments(table())
-    assert [series.name for series in experiment.series] == ["fp32, linear, low", "fp32, linear, high"]
-    assert [series.variant for series in experiment.series] == ["fp32, low", "fp32, high"]
-    assert all(len(series.rows) == 2 for series in experiment.series)
+    (chart,) = charts(table())
+    assert [curve.name for curve in chart.curves] == ["fp32, linear, low", "fp32, linear, high"]
+    assert [curve.variant for curve in chart.curves] == ["fp32, low", "fp32, high"]
+    assert all(len(curve.rows) == 2 for curve in chart.curves)
