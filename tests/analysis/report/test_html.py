@@ -282,7 +282,7 @@ def test_profiled_heads_are_marked_and_drawn_apart_and_the_estimates_are_held_ag
     assert "head (profiled, 95 % interval)" in text
     assert "4 of 11 profiled (≈)" in text
     assert "with 4 head times profiled" in text
-    assert "efficientnet_lite0, fp32, local, 1 thread: 5.0 % (median; 95th percentile 5 %; 100 % inside" in text
+    assert "efficientnet_lite0, local, 1 thread, fp32: 5.0 % (median; 95th percentile 5 %; 100 % inside" in text
 
 
 def test_without_a_survey_nothing_is_said_of_one(page: str) -> None:
