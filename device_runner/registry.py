@@ -43,11 +43,11 @@ class Registry(Generic[T]):
         """
         if name not in self._entries and ":" not in name:
             raise UsageError(f"unknown {self.noun} '{name}'", remedy=suggest(name, self._entries))
-        found = import_object(self._entries.get(name, name), self.noun)
+        plug_in = import_object(self._entries.get(name, name), self.noun)
         base = import_object(self._base, self.noun)
-        if not (isinstance(found, type) and isinstance(base, type) and issubclass(found, base)):
+        if not (isinstance(plug_in, type) and isinstance(base, type) and issubclass(plug_in, base)):
             raise UsageError(f"'{name}' is no {self.noun}", remedy=f"subclass {self._base}")
-        return cast(type[T], found)
+        return cast(type[T], plug_in)
 
 
 def import_object(target: str, noun: str) -> object:

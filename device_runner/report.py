@@ -34,7 +34,7 @@ class Shipment(BaseModel):
     wire_bytes: int
 
 
-class Output(BaseModel):
+class OutputReport(BaseModel):
     """One output of a program: the activation of one split point.
 
     Attributes:
@@ -87,7 +87,7 @@ class RunnerReport(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     load_ns: int
-    outputs: list[Output] = Field(min_length=1)
+    outputs: list[OutputReport] = Field(min_length=1)
     warmup_ns: list[int]
     run_ns: list[int]
     profile: Profile | None = None

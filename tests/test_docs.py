@@ -16,9 +16,9 @@ from harness.results.columns import as_markdown
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
-MEANINGS: dict[str, list[adb_errors.Meaning | ssh_errors.Meaning]] = {
+MEANINGS: dict[str, list[adb_errors.AdbMeaning | ssh_errors.SshMeaning]] = {
     "android.md": [
-        *(value for value in vars(adb_errors).values() if isinstance(value, adb_errors.Meaning)),
+        *(value for value in vars(adb_errors).values() if isinstance(value, adb_errors.AdbMeaning)),
         *adb_errors.WORDS.values(),
         *adb_errors.CLASSES.values(),
     ],

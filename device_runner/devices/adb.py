@@ -20,7 +20,7 @@ from device_runner.devices.adb_errors import (
     SILENT,
     STATES,
     UNREACHABLE,
-    Meaning,
+    AdbMeaning,
     device_error,
     meaning_of_words,
 )
@@ -165,12 +165,12 @@ class Adb(RemoteDevice):
         if self._network:
             self._connect_network()
         states = self._states()
-        serial = self._found(states)
+        serial = self._serial_among(states)
         if serial not in states:
             attached = f"attached: {', '.join(states)}" if states else "nothing is"
             raise device_error(NOT_ATTACHED, name=self.name, said=attached)
         if states[serial] != "device":
-            unknown = Meaning("adb says '{said}' of it", "see: adb devices -l")
+            unknown = AdbMeaning("adb says '{said}' of it", "see: adb devices -l")
             word = states[serial].partition(" ")[0]  # "no permissions (user in plugdev group; are your udev rules ...)"
             raise device_error(STATES.get(word, unknown), name=self.name, said=states[serial])
         if not self._network:
@@ -178,7 +178,7 @@ class Adb(RemoteDevice):
             self.tunnel_link = f"adb reverse ({'usb' if path.startswith('usb:') else 'tcp'})"
         return serial
 
-    def _found(self, states: Mapping[str, str]) -> str:
+    def _serial_among(self, states: Mapping[str, str]) -> str:
         """The serial that is meant: the address's, ANDROID_SERIAL's, or the only one's."""
         if self._serial:
             # mDNS names end in a dot in some versions of adb.
@@ -277,7 +277,7 @@ class Adb(RemoteDevice):
             self._forget()
             raise device_error(exc, name=self.name, during=during) from exc
 
-    def _lost(self, meaning: Meaning, *, during: str = "") -> DeviceError:
+    def _lost(self, meaning: AdbMeaning, *, during: str = "") -> DeviceError:
         self._forget()
         return device_error(meaning, name=self.name, during=during)
 

@@ -163,8 +163,8 @@ class RemoteDevice(Device):
 
     def _sha256(self, local: Path) -> str:
         """A file's hash, taken once while it stays as it is: every round pushes the same ones."""
-        found = local.stat()
-        key = (local, found.st_size, found.st_mtime_ns)
+        status = local.stat()
+        key = (local, status.st_size, status.st_mtime_ns)
         if key not in self._hashes:
             self._hashes[key] = file_sha256(local)
         return self._hashes[key]

@@ -14,7 +14,7 @@ from device_runner.devices.remote import RemoteDevice
 from device_runner.devices.ssh_address import SshAddress
 from device_runner.devices.ssh_errors import ENDED, NO_COMMANDS, OF_SHARING, SAYS_NOTHING, STUCK, explained
 from device_runner.devices.ssh_master import Master
-from device_runner.devices.ssh_shell import NOT_STARTED, START, Answer, script
+from device_runner.devices.ssh_shell import NOT_STARTED, START, CommandOutput, script
 from device_runner.errors import DeviceError
 
 # A transfer in which nothing moves for so long is given up; memory cards pause for seconds.
@@ -189,7 +189,7 @@ class Ssh(RemoteDevice):
     ) -> Completed:
         """Run a command; its standard output is handed on. Raises TimeoutError where patience is over."""
         frame, stderr = secrets.token_hex(8), bytearray()
-        out, err = Answer(frame, on_stdout), Answer(frame, stderr.extend)
+        out, err = CommandOutput(frame, on_stdout), CommandOutput(frame, stderr.extend)
         order = script(argv, frame=frame, environment=mark)
         with master.command(START) as process:
             pieces = itertools.chain([order], stdin)
@@ -203,7 +203,7 @@ class Ssh(RemoteDevice):
         raise self._unanswered(master, argv, out, err, failed=status == _SSH_FAILED, during=during)
 
     def _unanswered(
-        self, master: Master, argv: Sequence[str], out: Answer, err: Answer, *, failed: bool, during: str
+        self, master: Master, argv: Sequence[str], out: CommandOutput, err: CommandOutput, *, failed: bool, during: str
     ) -> DeviceError:
         """Why an answer is missing, or not whole."""
         said = err.talk.decode(errors="replace")

@@ -37,7 +37,7 @@ def script(argv: Sequence[str], *, frame: str, environment: str = "") -> bytes:
     return text.replace("\\", "\\\\").replace("\n", "\\n").encode(errors="surrogateescape") + b"\n"
 
 
-class Answer:
+class CommandOutput:
     """Takes one of the two outputs as it comes, and hands on what the command itself said, byte for byte.
 
     Attributes:

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.estimate import Accuracy
 from analysis.run import Run
-from device_runner.report import Output, RunnerReport
+from device_runner.report import OutputReport, RunnerReport
 from harness.results.columns import ESTIMATES, PROGRESS
 from harness.results.schema import DeviceEntry, LeakageRecord, RoundRecord, RunConfig, RunFile
 from harness.results.store import RunStore
@@ -41,7 +41,7 @@ def surveyed() -> RoundRecord:
 def measured(index: int, head_ns: int, *, anchor: bool) -> RoundRecord:
     report = RunnerReport(
         load_ns=1,
-        outputs=[Output(dtype="F32", shape=(1, 2), verification=VERIFIED, shipments=[])],
+        outputs=[OutputReport(dtype="F32", shape=(1, 2), verification=VERIFIED, shipments=[])],
         warmup_ns=[],
         run_ns=[head_ns],
         peak_rss_bytes=1,

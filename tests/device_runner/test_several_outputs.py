@@ -22,7 +22,7 @@ from device_runner.devices.local import Local
 from device_runner.errors import RunnerCode, RunnerError
 from device_runner.frames import HEADER_BYTES, Frame, decode_payload, encode_payload
 from device_runner.link import LinkShape
-from device_runner.report import Output, RunnerReport, Verification
+from device_runner.report import OutputReport, RunnerReport, Verification
 from device_runner.runner import Job, Shipping, UnverifiedError, run_program
 from harness.measure.receiver import Receiver, Session
 from tests.device_runner.conftest import Heads, lower
@@ -109,7 +109,7 @@ def run(bundle: Bundle) -> Run:
     return lambda job: run_program(device, device.deploy(bundle), job, timeout_s=LIMIT_S)
 
 
-def verification_of(output: Output) -> Verification:
+def verification_of(output: OutputReport) -> Verification:
     """Of what ran as a program, and so was verified."""
     assert output.verification is not None
     return output.verification

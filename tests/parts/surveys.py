@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from device_runner.report import Output, Profile, RunnerReport, Shipment, Verification
+from device_runner.report import OutputReport, Profile, RunnerReport, Shipment, Verification
 
 VERIFIED = Verification(max_abs_err=0.0, cosine=1.0, passed=True)
 
@@ -19,7 +19,7 @@ def survey_report(
     outputs: int, operators: Sequence[str], times_ns: list[list[int]] | None, *shipments: Shipment
 ) -> RunnerReport:
     """A report with so many verified outputs, each shipped alike; without times it has no profile, and says why."""
-    output = Output(dtype="F32", shape=(1, 2), verification=VERIFIED, shipments=list(shipments))
+    output = OutputReport(dtype="F32", shape=(1, 2), verification=VERIFIED, shipments=list(shipments))
     return RunnerReport(
         load_ns=1,
         outputs=[output] * outputs,

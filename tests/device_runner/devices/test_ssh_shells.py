@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from device_runner.devices.ssh import Ssh
-from device_runner.devices.ssh_shell import Answer
+from device_runner.devices.ssh_shell import CommandOutput
 from tests.parts.common import blob, failure
 from tests.parts.sshd.fixture import at_home
 from tests.parts.sshd.pi import Pi, raspberry_pi
@@ -217,7 +217,7 @@ class TestAnswer:
         content = b"\nxyz\0 xyz: xyz:en xyz:begin\n \xff"
         stream = b"talk xyz:begi\n xyz:begin\n" + content + b"xyz:end 7\nmore talk"
         taken = bytearray()
-        answer = Answer("xyz", taken.extend)
+        answer = CommandOutput("xyz", taken.extend)
         for start in range(0, len(stream), step):
             answer.feed(stream[start : start + step])
         answer.close()
@@ -225,7 +225,7 @@ class TestAnswer:
         assert answer.talk == b"talk xyz:begi\n more talk"
 
     def test_endless_talk_takes_no_memory(self) -> None:
-        answer = Answer("xyz", len)
+        answer = CommandOutput("xyz", len)
         for _ in range(100):
             answer.feed(bytes(100_000))
         assert not answer.begun

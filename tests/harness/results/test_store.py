@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from device_runner.report import Output, RunnerReport, Shipment, Verification
+from device_runner.report import OutputReport, RunnerReport, Shipment, Verification
 from harness.errors import ResultsError
 from harness.results.columns import LEAKAGE, ROUNDS, SAMPLES, arrow_schema
 from harness.results.files import write_whole
@@ -60,7 +60,7 @@ SHIPMENTS = [
 ]
 REPORT = RunnerReport(
     load_ns=5,
-    outputs=[Output(dtype="F32", shape=(1, 8), verification=VERIFIED, shipments=SHIPMENTS)],
+    outputs=[OutputReport(dtype="F32", shape=(1, 8), verification=VERIFIED, shipments=SHIPMENTS)],
     warmup_ns=[30],
     run_ns=[10, 11],
     peak_rss_bytes=1000,
