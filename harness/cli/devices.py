@@ -12,7 +12,7 @@ from harness.cli import options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.workstation.inventory import DeviceFinding
+    from harness.workstation.inventory import InventoryEntry
 
 
 @click.command(epilog="Example: bench devices ssh://pi@raspberrypi.local adb")
@@ -37,35 +37,35 @@ def devices(addresses: tuple[str, ...], clean: bool) -> None:
     table = Table(box=None, header_style="bold")
     for heading in ("device", "model", "SoC", "cores", "RAM", "free", "system", "temp."):
         table.add_column(heading)
-    findings = []
-    for finding in inventory.look_at(addresses):
-        findings.append(finding)
-        table.add_row(*(Text(shown(cell)) for cell in _cells(finding)))
+    entries = []
+    for entry in inventory.look_at(addresses):
+        entries.append(entry)
+        table.add_row(*(Text(shown(cell)) for cell in _cells(entry)))
     table_console().print(table)
-    for finding in findings:
-        click.echo(shown("; ".join(_said(finding))))
-    if any(finding.problem for finding in findings):
+    for entry in entries:
+        click.echo(shown("; ".join(_said(entry))))
+    if any(entry.problem for entry in entries):
         raise click.exceptions.Exit(1)
 
 
-def _said(finding: DeviceFinding) -> Iterator[str]:
+def _said(entry: InventoryEntry) -> Iterator[str]:
     from device_runner.errors import DeviceError
 
-    problem = finding.problem
-    yield str(problem) if isinstance(problem, DeviceError) else f"{finding.address}: {problem or 'ok'}"
-    if finding.same_as:
-        yield f"the same machine as {finding.same_as}"
-    if finding.holder:
-        yield f"being measured on by {finding.holder}"
+    problem = entry.problem
+    yield str(problem) if isinstance(problem, DeviceError) else f"{entry.address}: {problem or 'ok'}"
+    if entry.same_as:
+        yield f"the same machine as {entry.same_as}"
+    if entry.holder:
+        yield f"being measured on by {entry.holder}"
 
 
-def _cells(finding: DeviceFinding) -> tuple[str, ...]:
-    facts, state = finding.facts, finding.state
+def _cells(entry: InventoryEntry) -> tuple[str, ...]:
+    facts, state = entry.facts, entry.state
     if facts is None:
-        return (finding.address,)
+        return (entry.address,)
     warm = f"{state.temperature_c:.0f} C" if state and state.temperature_c is not None else ""
     return (
-        finding.address,
+        entry.address,
         f"{facts.model} (emulated)" if facts.emulated else facts.model,
         facts.soc,
         f"{facts.cores} {facts.machine}",

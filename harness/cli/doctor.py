@@ -10,11 +10,9 @@ def doctor() -> None:
     """Say what is installed, what is missing, and the one line that mends it."""
     from harness.workstation.doctor import examine
 
-    findings = examine()
-    for finding in findings:
-        mark = "ok" if finding.remedy is None else "optional" if finding.optional else "MISSING"
-        click.echo(
-            f"{mark:8} {finding.what}: {finding.found}{'' if finding.remedy is None else f' -> {finding.remedy}'}"
-        )
-    if any(finding.remedy and not finding.optional for finding in findings):
+    checks = examine()
+    for check in checks:
+        mark = "ok" if check.remedy is None else "optional" if check.optional else "MISSING"
+        click.echo(f"{mark:8} {check.what}: {check.found}{'' if check.remedy is None else f' -> {check.remedy}'}")
+    if any(check.remedy and not check.optional for check in checks):
         raise click.exceptions.Exit(1)

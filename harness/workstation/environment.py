@@ -14,8 +14,8 @@ _LIBRARIES = ("splitbench", "torch", "torchvision", "torchao", "executorch", "nu
 
 def describe_environment(devices: Sequence[ReadyDevice]) -> dict[str, str]:
     """Library versions, Python, system, and what each device says of itself; name -> text."""
-    found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    found |= {"python": platform.python_version(), "system": platform.platform()}
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    versions |= {"python": platform.python_version(), "system": platform.platform()}
     for ready in devices:
-        found |= {f"{ready.device.name}: {key}": str(value) for key, value in asdict(ready.facts).items()}
-    return found
+        versions |= {f"{ready.device.name}: {key}": str(value) for key, value in asdict(ready.facts).items()}
+    return versions

@@ -15,7 +15,7 @@ from device_runner.errors import SplitbenchError
 
 
 @dataclass(frozen=True)
-class DeviceFinding:
+class InventoryEntry:
     """One device that was looked at.
 
     Attributes:
@@ -33,37 +33,37 @@ class DeviceFinding:
     same_as: str = ""
 
 
-def look_at(addresses: Sequence[str]) -> Iterator[DeviceFinding]:
+def look_at(addresses: Sequence[str]) -> Iterator[InventoryEntry]:
     """Look at these devices, or at every one that is there by itself: this machine, the emulated one, those on adb."""
     seen: dict[str, str] = {}
-    for found in addresses or _discovered():
-        finding = found if isinstance(found, DeviceFinding) else _look_at(found)
-        identity = finding.facts.identity if finding.facts else ""
-        yield replace(finding, same_as=seen.get(identity, ""))
+    for there in addresses or _discovered():
+        entry = there if isinstance(there, InventoryEntry) else _look_at(there)
+        identity = entry.facts.identity if entry.facts else ""
+        yield replace(entry, same_as=seen.get(identity, ""))
         if identity:
-            seen.setdefault(identity, finding.address)
+            seen.setdefault(identity, entry.address)
 
 
-def _discovered() -> Iterator[str | DeviceFinding]:
+def _discovered() -> Iterator[str | InventoryEntry]:
     """All that is there by itself; a kind of device that cannot be asked hides no other."""
     for kind in DEVICES:
         try:
             yield from DEVICES.load(kind).discover()
         except SplitbenchError as exc:
-            yield DeviceFinding(kind, problem=exc)
+            yield InventoryEntry(kind, problem=exc)
 
 
-def _look_at(address: str) -> DeviceFinding:
-    found = DeviceFinding(without_password(address))
+def _look_at(address: str) -> InventoryEntry:
+    entry = InventoryEntry(without_password(address))
     try:
         with open_device(address) as device:
-            found = replace(found, facts=device.describe(), state=read_state(device))
+            entry = replace(entry, facts=device.describe(), state=read_state(device))
             if isinstance(device, RemoteDevice) and (holder := holder_of(device)):
-                found = replace(found, holder=holder.name)
+                entry = replace(entry, holder=holder.name)
             device.check()
     except SplitbenchError as exc:
-        return replace(found, problem=exc)
-    return found
+        return replace(entry, problem=exc)
+    return entry
 
 
 def clean(address: str) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from device_runner.bundle import TARGETS
 from harness.cli import bench
 from harness.workstation import doctor
-from harness.workstation.doctor import Finding, examine
+from harness.workstation.doctor import Check, examine
 
 ARM64 = TARGETS["arm64"].on_this_machine()
 TOOLS = {
@@ -21,8 +21,8 @@ TOOLS = {
 }
 
 
-def optional() -> dict[str, Finding]:
-    return {finding.what.partition(",")[0]: finding for finding in examine() if finding.optional}
+def optional() -> dict[str, Check]:
+    return {check.what.partition(",")[0]: check for check in examine() if check.optional}
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("programs")
 def test_each_tool_that_is_missing_says_for_which_devices_and_how_to_get_it() -> None:
     found = optional()
-    assert {name: finding.remedy for name, finding in found.items()} == TOOLS
-    assert all(", for " in finding.what for finding in found.values())
+    assert {name: check.remedy for name, check in found.items()} == TOOLS
+    assert all(", for " in check.what for check in found.values())
 
 
 def test_a_tool_that_is_there_is_named(programs: Path) -> None:
@@ -48,18 +48,18 @@ def test_a_tool_that_is_there_is_named(programs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("finding", "status", "begins"),
+    ("check", "status", "begins"),
     [
-        (Finding("torch", "2.14.1"), 0, "ok"),
-        (Finding("adb, for phones", "not installed", "apt-get install adb", optional=True), 0, "optional"),
-        (Finding("runner", "no compiler", "apt-get install g++"), 1, "MISSING"),
+        (Check("torch", "2.14.1"), 0, "ok"),
+        (Check("adb, for phones", "not installed", "apt-get install adb", optional=True), 0, "optional"),
+        (Check("runner", "no compiler", "apt-get install g++"), 1, "MISSING"),
     ],
 )
 def test_only_what_a_run_on_this_machine_needs_is_a_failure(
-    finding: Finding, status: int, begins: str, monkeypatch: pytest.MonkeyPatch
+    check: Check, status: int, begins: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda: [finding])
+    monkeypatch.setattr(doctor, "examine", lambda: [check])
     done = CliRunner().invoke(bench, ["doctor"])
     assert done.exit_code == status
     assert done.output.startswith(begins)
-    assert (finding.remedy or finding.found) in done.output
+    assert (check.remedy or check.found) in done.output
