@@ -24,7 +24,7 @@ from device_runner.files import digest, file_sha256, partial_beside, remove_left
 from device_runner.frames import Frame, encode_payload
 from harness.codecs import Uint8
 from harness.errors import ExportError, first_line
-from harness.export.lowering import Lowered, LoweringJob, serve, warm_up
+from harness.export.lowering import Lowered, LoweringRequest, serve, warm_up
 from harness.export.manifest import (
     MANIFEST,
     MANIFEST_FORMAT,
@@ -77,7 +77,7 @@ def export(
     Yields:
         A program and its files, or the reason why it has none. A failure ends that program, not the others.
     """
-    missing: list[_Job] = []
+    missing: list[_Request] = []
     for program in programs:
         if program.is_empty:
             yield program, _picture_itself(network, program.points[0], settings)
@@ -86,7 +86,7 @@ def export(
         if known := read_exported(folder):
             yield program, known
         else:
-            missing.append(_Job(program, folder))
+            missing.append(_Request(program, folder))
     if missing:
         yield from _Exporter(network, graph(), settings).lower_all(missing)
 
@@ -114,7 +114,7 @@ def library_versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Request:
     program: Program
     folder: Path
 
@@ -131,7 +131,7 @@ class _Output:
 
 @dataclass(frozen=True)
 class _Started:
-    job: _Job
+    request: _Request
     outputs: tuple[_Output, ...]
     scratch: Path
 
@@ -148,15 +148,15 @@ class _Exporter:
         self.network, self.graph, self.settings = network, graph, settings
         self.picture = settings.reference.float().div(255).unsqueeze(0)
 
-    def lower_all(self, jobs: Sequence[_Job]) -> Iterator[tuple[Program, Exported | ExportError]]:
+    def lower_all(self, requests: Sequence[_Request]) -> Iterator[tuple[Program, Exported | ExportError]]:
         """Lower in parallel processes within the machine's memory, the longest first."""
         try:
             self.graph.graph(1)
         except ExportError as exc:  # the int8 twin cannot be made: none of its heads can
-            yield from ((job.program, exc) for job in jobs)
+            yield from ((request.program, exc) for request in requests)
             return
         warm_up()
-        waiting = sorted(jobs, key=lambda job: (len(job.program.points), job.program.points[-1].index))
+        waiting = sorted(requests, key=lambda request: (len(request.program.points), request.program.points[-1].index))
         workers: dict[Connection, _Worker] = {}
         for _ in range(min(self._places(), len(waiting))):
             worker = self._worker(workers)
@@ -165,16 +165,16 @@ class _Exporter:
         try:
             while waiting or len(idle) < len(workers):
                 while waiting and idle:
-                    job = waiting.pop()
-                    started = self._start(job)
+                    request = waiting.pop()
+                    started = self._start(request)
                     if isinstance(started, ExportError):
-                        yield job.program, started
+                        yield request.program, started
                         continue
                     worker = idle.pop()
                     worker.work = started
                     with suppress(ConnectionError):  # it was killed while it waited: its end is read below
                         nodes = tuple(output.cut.node for output in started.outputs)
-                        worker.connection.send(LoweringJob(nodes, started.scratch / PROGRAM))
+                        worker.connection.send(LoweringRequest(nodes, started.scratch / PROGRAM))
                 busy = [w.connection for w in workers.values() if w.work]
                 for connection in wait(busy) if busy else ():  # waiting for nothing would never end
                     worker = workers[connection]  # type: ignore[index]
@@ -187,7 +187,7 @@ class _Exporter:
                         worker = self._worker(workers)
                         workers[worker.connection] = worker
                     idle.append(worker)
-                    yield work.job.program, self._finish(work, lowered)
+                    yield work.request.program, self._finish(work, lowered)
         finally:
             for worker in workers.values():
                 worker.process.kill()
@@ -212,9 +212,9 @@ class _Exporter:
         memory = psutil.virtual_memory().available // (_WORKER_BYTES + _WORKER_COPIES * weights)
         return max(1, min(os.cpu_count() or 1, int(memory)))
 
-    def _start(self, job: _Job) -> _Started | ExportError:
+    def _start(self, request: _Request) -> _Started | ExportError:
         try:
-            points = job.program.points
+            points = request.program.points
             cuts = [self.graph.cut(point) for point in points]
             values = self._values(self.graph, [cut.node for cut in cuts])
             exact = self._values(self.network, [point.node for point in points]) if self._is_int8 else values
@@ -224,11 +224,11 @@ class _Exporter:
                 _Output(point, cut, value, _min_cosine(cut.codec.read(value), wanted) if self._is_int8 else None)
                 for point, cut, value, wanted in zip(points, cuts, values, exact, strict=True)
             )
-            return _Started(job, outputs, _scratch_beside(job.folder))
+            return _Started(request, outputs, _scratch_beside(request.folder))
         except ExportError as exc:
             return exc
         except Exception as exc:  # PyTorch ran the user's network
-            return ExportError(f"{job.program} cannot be computed: {first_line(exc)}", remedy="cut before it")
+            return ExportError(f"{request.program} cannot be computed: {first_line(exc)}", remedy="cut before it")
 
     @property
     def _is_int8(self) -> bool:
@@ -236,24 +236,24 @@ class _Exporter:
 
     def _values(self, graph: CuttableGraph, nodes: Sequence[str]) -> list[Tensor]:
         places = {node: place for place, node in enumerate(dict.fromkeys(nodes))}  # int8 splits may share a node
-        found = capture(graph.graph(1), self.picture, places)
-        return [found[places[node]] for node in nodes]
+        values = capture(graph.graph(1), self.picture, places)
+        return [values[places[node]] for node in nodes]
 
     def _finish(self, work: _Started, lowered: Lowered) -> Exported | ExportError:
         try:
             if lowered.failure is not None:
-                return ExportError(f"{work.job.program} cannot be lowered: {lowered.failure}")
+                return ExportError(f"{work.request.program} cannot be lowered: {lowered.failure}")
             made = self._write(work, lowered)
-            _move_into_place(work.scratch, work.job.folder)
+            _move_into_place(work.scratch, work.request.folder)
         except OSError as exc:
-            return ExportError(f"{work.job.program} cannot be stored: {exc}", remedy="free disk space")
+            return ExportError(f"{work.request.program} cannot be stored: {exc}", remedy="free disk space")
         finally:
             shutil.rmtree(work.scratch, ignore_errors=True)
         return made
 
     def _write(self, work: _Started, lowered: Lowered) -> Exported:
-        """Put manifest and reference beside the program; what is returned will lie in the job's folder."""
-        path, program = work.scratch / PROGRAM, work.job.program
+        """Put manifest and reference beside the program; what is returned will lie in the request's folder."""
+        path, program = work.scratch / PROGRAM, work.request.program
         manifest = _manifest(self.network, self.settings, self._outputs(work, lowered)).model_copy(
             update={
                 "profiled": program.profiled,
@@ -266,7 +266,7 @@ class _Exporter:
         reference = Frame({}, {"picture": self.settings.reference.numpy(), **tensors})
         (work.scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1))
         (work.scratch / REFERENCE).write_bytes(encode_payload(reference))
-        return Exported(folder=work.job.folder, manifest=manifest)
+        return Exported(folder=work.request.folder, manifest=manifest)
 
     def _outputs(self, work: _Started, lowered: Lowered) -> Iterator[Output]:
         for output, operators in zip(work.outputs, lowered.operators, strict=True):
@@ -278,7 +278,7 @@ class _Exporter:
                 activation_shape=tuple(output.expected.shape),
                 tolerance_abs=tolerance,
                 tolerance_cosine=output.min_cosine,
-                operators=operators if work.job.program.profiled else {},
+                operators=operators if work.request.program.profiled else {},
             )
 
 

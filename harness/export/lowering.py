@@ -25,7 +25,7 @@ from harness.networks.macs import node_macs
 
 
 @dataclass(frozen=True)
-class LoweringJob:
+class LoweringRequest:
     """The nodes whose values the program returns, and where it goes."""
 
     nodes: tuple[str, ...]
@@ -64,8 +64,8 @@ def warm_up() -> None:
         lower(fx.symbolic_trace(nn.Conv2d(3, 4, 1)), torch.zeros(1, 3, 8, 8), Path(folder) / "head.pte")
 
 
-def serve(graph: fx.GraphModule, picture: Tensor, jobs: Connection, inherited: Sequence[Connection]) -> None:
-    """The body of a forked process: answer each `LoweringJob` with a `Lowered`, until the other side is gone.
+def serve(graph: fx.GraphModule, picture: Tensor, requests: Connection, inherited: Sequence[Connection]) -> None:
+    """The body of a forked process: answer each `LoweringRequest` with a `Lowered`, until the other side is gone.
 
     Args:
         graph: what heads are cut from.
@@ -80,16 +80,16 @@ def serve(graph: fx.GraphModule, picture: Tensor, jobs: Connection, inherited: S
     gc.freeze()
     with suppress(EOFError, ConnectionError):
         while True:
-            job: LoweringJob = jobs.recv()
-            jobs.send(_attempt(graph, picture, job))
+            request: LoweringRequest = requests.recv()
+            requests.send(_attempt(graph, picture, request))
 
 
-def _attempt(graph: fx.GraphModule, picture: Tensor, job: LoweringJob) -> Lowered:
+def _attempt(graph: fx.GraphModule, picture: Tensor, request: LoweringRequest) -> Lowered:
     gc.disable()  # lowering makes millions of small objects that live as long as it does
     try:
-        return lower(extract_head(graph, *job.nodes), picture, job.target)
+        return lower(extract_head(graph, *request.nodes), picture, request.target)
     except OSError as exc:
-        return Lowered(failure=f"{job.target.name} cannot be written ({exc.strerror}); free disk space")
+        return Lowered(failure=f"{request.target.name} cannot be written ({exc.strerror}); free disk space")
     except Exception as exc:  # the exporter raises anything; the row carries the reason
         return Lowered(failure=first_line(exc))
     finally:

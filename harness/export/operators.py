@@ -16,11 +16,11 @@ def count_operators(graph: fx.GraphModule) -> tuple[dict[str, int], ...]:
     counts = []
     for end in ends if isinstance(ends, tuple | list) else (ends,):
         assert isinstance(end, fx.Node)  # noqa: S101 - a head's output is a tensor
-        found: Counter[str] = Counter()
+        needed: Counter[str] = Counter()
         for node in ancestors([end]):
             if node.op != "call_function" or getattr(node.target, "__name__", "") == "getitem":
                 continue
             for name, kind in KINDS.items():
-                found[name] += kind.nodes.get(op_name(node), 0)
-        counts.append({name: count for name, count in found.items() if count})
+                needed[name] += kind.nodes.get(op_name(node), 0)
+        counts.append({name: count for name, count in needed.items() if count})
     return tuple(counts)

@@ -24,7 +24,7 @@ HELLO_S = 5.0
 LINGER_S = 1.0
 SILENCE_S = 60.0
 
-Array = npt.NDArray[Any]
+AnyArray = npt.NDArray[Any]
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Session:
     shape: tuple[int, ...]
     dtype: str
     pictures: int
-    answer: Callable[[Array], Array]
+    answer: Callable[[AnyArray], AnyArray]
     keep: Callable[[int, bytes], None]
     refusals: list[str] = field(default_factory=list)
     broken: SplitbenchError | None = None
@@ -199,7 +199,7 @@ def _take_one(connection: socket.socket, session: Session, payload: bytes) -> No
     write_frame(connection, Frame({"kind": "stored"}, {}))
 
 
-def _check(frame: Frame, session: Session) -> tuple[int, Array]:
+def _check(frame: Frame, session: Session) -> tuple[int, AnyArray]:
     number, activation = frame.metadata.get("picture", ""), frame.tensors.get("activation")
     if frame.metadata.get("kind") != "activation" or activation is None or not re.fullmatch("[0-9]{1,9}", number):
         raise ReceiverError("a frame that is no activation arrived", remedy="use one version on both sides")

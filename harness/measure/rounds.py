@@ -22,7 +22,7 @@ from harness.measure.affinity import core_mask
 from harness.measure.cool_down import CoolDown
 from harness.measure.energy import with_energy
 from harness.measure.ready import ReadyDevice
-from harness.measure.receiver import Array, Session
+from harness.measure.receiver import AnyArray, Session
 from harness.measure.verification import PROGRAM_LIMIT_S, device_job, host_job
 from harness.networks.cutting import channels_last
 from harness.networks.graph import op_name
@@ -250,11 +250,11 @@ class _DeviceSession:
         ]
 
 
-def make_answer(tail: fx.GraphModule, codec: Codec) -> Callable[[Array], Array]:
+def make_answer(tail: fx.GraphModule, codec: Codec) -> Callable[[AnyArray], AnyArray]:
     """What the workstation does with an activation as it was received: read it, and finish the network."""
     convolves = any(op_name(node) == "conv2d" for node in tail.graph.nodes)
 
-    def answer(received: Array) -> Array:
+    def answer(received: AnyArray) -> AnyArray:
         value = codec.decode(torch.from_numpy(received.copy()))  # what was received is read-only
         with torch.no_grad():
             logits: torch.Tensor = tail(channels_last(value) if convolves else value)

@@ -16,14 +16,14 @@ class _Capture(fx.Interpreter):
 
     def __init__(self, graph: fx.GraphModule, wanted: dict[str, int]) -> None:
         super().__init__(graph)
-        self.wanted, self.found = wanted, dict[int, Tensor]()
+        self.wanted, self.values = wanted, dict[int, Tensor]()
 
     def run_node(self, n: fx.Node) -> object:
-        if n.op != "placeholder" and len(self.found) == len(self.wanted):
+        if n.op != "placeholder" and len(self.values) == len(self.wanted):
             return None
         value = super().run_node(n)
         if n.name in self.wanted:
-            self.found[self.wanted[n.name]] = value.detach().contiguous()
+            self.values[self.wanted[n.name]] = value.detach().contiguous()
         return value
 
     def call_function(self, target: Target, args: tuple[Argument, ...], kwargs: dict[str, Any]) -> object:
@@ -37,7 +37,7 @@ def capture(graph: fx.GraphModule, pictures: Tensor, wanted: dict[str, int]) -> 
     run = _Capture(graph, wanted)
     with torch.no_grad():
         run.run(pictures)
-    return run.found
+    return run.values
 
 
 def extract_head(graph: fx.GraphModule, *ends: str) -> fx.GraphModule:

@@ -90,14 +90,14 @@ def _lay_rows_first(graph: fx.GraphModule) -> None:
 
 def ancestors(ends: Iterable[fx.Node], stop: fx.Node | None = None) -> set[fx.Node]:
     """Every node that the ends are made from, and they themselves; `stop` and what only it needs are left out."""
-    found: set[fx.Node] = set()
+    reached: set[fx.Node] = set()
     waiting = list(ends)
     while waiting:
         node = waiting.pop()
-        if node not in found and node is not stop:
-            found.add(node)
+        if node not in reached and node is not stop:
+            reached.add(node)
             waiting.extend(node.all_input_nodes)
-    return found
+    return reached
 
 
 def digests(graph: fx.GraphModule) -> Mapping[str, str]:
@@ -108,12 +108,12 @@ def digests(graph: fx.GraphModule) -> Mapping[str, str]:
     Raises:
         SplitError: a weight has no numbers, or is no tensor.
     """
-    found: dict[fx.Node, str] = {}
+    digests: dict[fx.Node, str] = {}
     for node in graph.graph.nodes:
         own = _constant_digest(graph, str(node.target)) if node.op == "get_attr" else _operation(node)
-        arguments = fx.map_arg((node.args, node.kwargs), lambda n: found[n])
-        found[node] = hashlib.sha256(f"{node.op} {own} {arguments!r}".encode()).hexdigest()
-    return {node.name: digest for node, digest in found.items()}
+        arguments = fx.map_arg((node.args, node.kwargs), lambda n: digests[n])
+        digests[node] = hashlib.sha256(f"{node.op} {own} {arguments!r}".encode()).hexdigest()
+    return {node.name: digest for node, digest in digests.items()}
 
 
 def _operation(node: fx.Node) -> str:

@@ -162,17 +162,17 @@ class QuantizedNetwork(CuttableGraph):
         if not point.index:
             return self.network.cut(point)
         nodes = {n.name: n for n in self.graph(1).graph.nodes}
-        found = nodes.get(point.node) or nodes.get(self._convolution_before(point))
-        if found is None:
+        node = nodes.get(point.node) or nodes.get(self._convolution_before(point))
+        if node is None:
             raise _inside_a_kernel(point)
-        for user in found.users:
+        for user in node.users:
             if op_name(user) == "quantize_per_tensor":
                 scale, zero_point = user.args[1:3]
                 return Cut(user.name, Int8(scale=float(scale), zero_point=int(zero_point)))
-        ends_here = any(user.op == "output" for user in found.users)
-        if op_name(found) in ("conv2d", "linear", "add") and not ends_here:
+        ends_here = any(user.op == "output" for user in node.users)
+        if op_name(node) in ("conv2d", "linear", "add") and not ends_here:
             raise _inside_a_kernel(point)
-        return replace(self.network.cut(point), node=found.name)  # what is not int8 here is what travels there
+        return replace(self.network.cut(point), node=node.name)  # what is not int8 here is what travels there
 
     def _convolution_before(self, point: SplitPoint) -> str:
         """Batch norm is folded into the convolution before it: there its value is the convolution's."""

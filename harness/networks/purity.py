@@ -147,7 +147,7 @@ class _Trial:
 
 def _values(graph: fx.GraphModule, pictures: Tensor) -> dict[str, Tensor]:
     """The tensors of all operations that hang on the pictures."""
-    found = dict[str, Tensor]()
+    values = dict[str, Tensor]()
 
     class Keeping(fx.Interpreter):
         def run_node(self, n: fx.Node) -> object:
@@ -155,11 +155,11 @@ def _values(graph: fx.GraphModule, pictures: Tensor) -> dict[str, Tensor]:
             if n.op == "call_function":
                 first = value[0] if isinstance(value, tuple | list) else value
                 if isinstance(first, Tensor) and first.dim():
-                    found[n.name] = first
+                    values[n.name] = first
             return value
 
     Keeping(graph).run(pictures)
-    return found
+    return values
 
 
 def _is_close(one: Tensor, other: Tensor, tolerance: float) -> bool:

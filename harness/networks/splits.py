@@ -102,8 +102,8 @@ class CuttableGraph(ABC):
         cuts = {p.index: self.cut(p) for p in points}
         wanted = {cut.node: index for index, cut in cuts.items()}  # int8: several points may end in one kernel
         for part in torch.split(pictures, batch):
-            found = capture(self.graph(len(part)), channels_last(part), wanted)
-            yield {index: cut.codec.read(found[wanted[cut.node]]) for index, cut in cuts.items()}
+            values = capture(self.graph(len(part)), channels_last(part), wanted)
+            yield {index: cut.codec.read(values[wanted[cut.node]]) for index, cut in cuts.items()}
 
 
 class Network(CuttableGraph):

@@ -45,12 +45,12 @@ class TorchHead:
         if self._takes_any_number:
             activations: Tensor = self._graph(channels_last(pictures))
             return activations
-        found = []
+        parts = []
         for part in torch.split(pictures, BATCH):
             missing = BATCH - len(part)
             whole = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
-            found.append(self._graph(channels_last(whole))[: len(part)])
-        return torch.cat(found)
+            parts.append(self._graph(channels_last(whole))[: len(part)])
+        return torch.cat(parts)
 
     @cached_property
     @torch.no_grad()
@@ -59,7 +59,7 @@ class TorchHead:
         pictures = torch.rand(BATCH, 3, *self._network.model.input_size, generator=torch.Generator().manual_seed(0))
         expected = self._graph(channels_last(pictures))[:2]
         try:
-            found = self._graph(channels_last(pictures[:2]))
+            value = self._graph(channels_last(pictures[:2]))
         except RuntimeError:
             return False
-        return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
+        return value.shape == expected.shape and torch.allclose(value, expected, rtol=1e-3, atol=1e-4)

@@ -17,7 +17,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from harness.errors import ModelError
 
-State = Mapping[str, Tensor]
+StateDict = Mapping[str, Tensor]
 # What training scripts call the weights inside their checkpoints; the first one that is there is taken.
 _WRAPPERS = (
     *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params"),
@@ -30,7 +30,7 @@ _SAVE_WEIGHTS = "save model.state_dict(), best as safetensors, and pass that fil
 _ANOTHER_FILE = "name the file of this network"
 
 
-def read_weights(path: Path) -> tuple[State, str]:
+def read_weights(path: Path) -> tuple[StateDict, str]:
     """A state dict from a safetensors file or a PyTorch one, whatever its suffix; never runs code from the file.
 
     Returns:
@@ -110,7 +110,7 @@ def _damaged(path: Path, kind: str, exc: Exception) -> ModelError:
     )
 
 
-def _unwrapped(path: Path, content: object, where: str = "") -> tuple[State, str]:
+def _unwrapped(path: Path, content: object, where: str = "") -> tuple[StateDict, str]:
     if isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values()):
         if not all(isinstance(name, str) for name in content):
             raise ModelError(f"{path} holds tensors under other names than text", remedy=_SAVE_WEIGHTS)
@@ -137,12 +137,12 @@ def _described(content: object) -> str:
 class _Fitted:
     """A state dict under the names of a network, and what was done to get there."""
 
-    state: State
+    state: StateDict
     prefix: str
     surplus: int
 
 
-def load_state(network: nn.Module, state: State, label: str) -> list[str]:
+def load_state(network: nn.Module, state: StateDict, label: str) -> list[str]:
     """Fill a network with weights, whatever wrapped it when they were saved.
 
     Args:
@@ -178,7 +178,7 @@ def _notes(fitted: _Fitted) -> Iterator[str]:
         yield f"{fitted.surplus} tensors beside them left out"
 
 
-def _conversions(own: State, state: State) -> Iterator[str]:
+def _conversions(own: StateDict, state: StateDict) -> Iterator[str]:
     kinds = {
         (value.dtype, own[key].dtype) for key, value in state.items() if key in own and value.dtype != own[key].dtype
     }
@@ -186,7 +186,7 @@ def _conversions(own: State, state: State) -> Iterator[str]:
         yield f"converted from {_dtype(saved)} to {_dtype(wanted)}"
 
 
-def _under_names_of(own: State, state: State) -> _Fitted:
+def _under_names_of(own: StateDict, state: StateDict) -> _Fitted:
     """Leave out of every name what wrapped the network, and the prefix that it had inside something larger."""
     if not own or own.keys() <= state.keys():
         return _Fitted(state, "", 0)
@@ -199,13 +199,13 @@ def _under_names_of(own: State, state: State) -> _Fitted:
     return _Fitted({k: v for k, v in inside.items() if k != _AVERAGE_COUNT}, cut, len(surplus))
 
 
-def _without_wrappers(own: State, state: State) -> State:
+def _without_wrappers(own: StateDict, state: StateDict) -> StateDict:
     wrapping = _WRAPPING_MODULES - {part for name in own for part in name.split(".")}
     bare = {".".join(part for part in key.split(".") if part not in wrapping): value for key, value in state.items()}
     return bare if len(bare) == len(state) else state
 
 
-def _check_numbers(own: State, state: State, label: str) -> None:
+def _check_numbers(own: StateDict, state: StateDict, label: str) -> None:
     for name, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             kind = "NaN" if bool(torch.isnan(value).any()) else "infinite numbers"
@@ -218,7 +218,7 @@ def _check_numbers(own: State, state: State, label: str) -> None:
             )
 
 
-def _misfit(own: State, state: State, exc: Exception) -> str:
+def _misfit(own: StateDict, state: StateDict, exc: Exception) -> str:
     """What does not fit, by name: shapes first, then what is missing, then what is too much."""
     for name, value in state.items():
         if name in own and value.shape != own[name].shape:

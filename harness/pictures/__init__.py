@@ -67,14 +67,14 @@ def load_pictures(
             f"{train_count} training and {held_out_count} held-out pictures of {size[0]}x{size[1]} cannot be made",
             remedy="give sizes and counts of at least 1",
         )
-    found = collect(spec, size, seed, held_out_count, note)
-    train = training_crops(found.train, size, train_count, seed)
-    held_out = held_out_crops(found.held_out, size, held_out_count)
+    collection = collect(spec, size, seed, held_out_count, note)
+    train = training_crops(collection.train, size, train_count, seed)
+    held_out = held_out_crops(collection.held_out, size, held_out_count)
     description = (
-        f"{found.title}: {train_count} training crops of {len(set(train.sources))} photographs, "
+        f"{collection.title}: {train_count} training crops of {len(set(train.sources))} photographs, "
         f"{held_out_count} held-out crops of {len(set(held_out.sources))} others, {size[0]}x{size[1]} pixels"
     )
-    return Pictures(train, held_out, sha256_of(train, held_out), description, found.left_out)
+    return Pictures(train, held_out, sha256_of(train, held_out), description, collection.left_out)
 
 
 def collect(spec: str, size: tuple[int, int], seed: int, held_out_count: int, note: Note = silent) -> Collection:

@@ -55,7 +55,7 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 
 
-class Kind(StrEnum):
+class LeftOutKind(StrEnum):
     """Why a file is left out, in a word; left_out.py has the sentences."""
 
     HEIC = "HEIC"
@@ -82,7 +82,7 @@ class Unusable(Exception):  # noqa: N818 - it never leaves this file
         detail: one line more about this very file, or an empty string.
     """
 
-    def __init__(self, kind: Kind, detail: str = "") -> None:
+    def __init__(self, kind: LeftOutKind, detail: str = "") -> None:
         super().__init__(kind, detail)
         self.kind = kind
         self.detail = detail
@@ -100,10 +100,10 @@ def decode(path: Path, smallest_side: int | None = None) -> np.ndarray:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise Unusable(Kind.NO_FILE)
+            raise Unusable(LeftOutKind.NO_FILE)
         stream = path.open("rb")
     except OSError as exc:
-        raise Unusable(Kind.UNREADABLE, exc.strerror or "") from exc
+        raise Unusable(LeftOutKind.UNREADABLE, exc.strerror or "") from exc
     try:
         with stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -111,9 +111,9 @@ def decode(path: Path, smallest_side: int | None = None) -> np.ndarray:
     except Unusable:
         raise
     except (MemoryError, Image.DecompressionBombError) as exc:
-        raise Unusable(Kind.TOO_LARGE) from exc
+        raise Unusable(LeftOutKind.TOO_LARGE) from exc
     except Exception as exc:  # Pillow documents no base of what its readers raise: nearly every class was seen
-        raise Unusable(Kind.DAMAGED, first_line(exc)) from exc
+        raise Unusable(LeftOutKind.DAMAGED, first_line(exc)) from exc
 
 
 def as_rgb(picture: Image.Image, smallest_side: int | None = None) -> np.ndarray:
@@ -121,7 +121,7 @@ def as_rgb(picture: Image.Image, smallest_side: int | None = None) -> np.ndarray
     if picture.mode.startswith("I"):  # 16 bit grey: Pillow's own conversion would clip at 255
         picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     elif picture.mode == "F":
-        raise Unusable(Kind.FLOAT)
+        raise Unusable(LeftOutKind.FLOAT)
     if picture.mode in _AVERAGED and "transparency" not in picture.info:
         picture = _shrunk(picture, smallest_side)  # early: what follows copies all pixels
     if picture.has_transparency_data:
@@ -133,9 +133,9 @@ def as_rgb(picture: Image.Image, smallest_side: int | None = None) -> np.ndarray
 def check_sides(width: int, height: int) -> None:
     """Raises Unusable where a picture of these sides, in pixels, is too large, too small, or a mere strip."""
     if width * height > MOST_PIXELS:
-        raise Unusable(Kind.TOO_LARGE, f"{width}x{height} pixels")
+        raise Unusable(LeftOutKind.TOO_LARGE, f"{width}x{height} pixels")
     if min(width, height) < SMALLEST_SIDE or max(width, height) > MOST_ELONGATED * min(width, height):
-        raise Unusable(Kind.TOO_SMALL, f"{width}x{height} pixels")
+        raise Unusable(LeftOutKind.TOO_SMALL, f"{width}x{height} pixels")
 
 
 def first_line(exc: BaseException) -> str:
@@ -154,7 +154,7 @@ def _decode(stream: BinaryIO, suffix: str, smallest_side: int | None) -> np.ndar
         raise _unidentified(stream.read(64), suffix) from exc
     with file:
         if isinstance(file, TiffImageFile) and (file.tag_v2.get(_SUBFILE, 0) == 1 or _DNG_VERSION in file.tag_v2):
-            raise Unusable(Kind.RAW)  # what Pillow would read of it is a preview
+            raise Unusable(LeftOutKind.RAW)  # what Pillow would read of it is a preview
         check_sides(*file.size)
         if smallest_side is not None and file.format in ("JPEG", "MPO"):  # decode no more than is kept
             scale = smallest_side / min(file.size)
@@ -185,13 +185,13 @@ def _shrunk(picture: Image.Image, smallest_side: int | None) -> Image.Image:
 
 def _unidentified(head: bytes, suffix: str) -> Unusable:
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
-        return Unusable(Kind.HEIC)
+        return Unusable(LeftOutKind.HEIC)
     if head.startswith(_POSTSCRIPT):
-        return Unusable(Kind.POSTSCRIPT)
+        return Unusable(LeftOutKind.POSTSCRIPT)
     ours = {name for name, kind in Image.registered_extensions().items() if kind in FORMATS}
     if suffix in ours or suffix in TGA_SUFFIXES:
-        return Unusable(Kind.DAMAGED, "no picture inside" if head else "empty")
-    return Unusable(Kind.NO_PICTURE)
+        return Unusable(LeftOutKind.DAMAGED, "no picture inside" if head else "empty")
+    return Unusable(LeftOutKind.NO_PICTURE)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.pictures.decode import Kind, Unusable
+from harness.pictures.decode import LeftOutKind, Unusable
 from harness.pictures.left_out import LeftOut
 
 # A name with its last number taken out: photographs and frames are numbered.
@@ -34,14 +34,14 @@ class Files:
     @classmethod
     def under(cls, folder: Path) -> Files:
         """Looks into every folder below `folder` once; links are followed after all else, and circles end."""
-        found = cls(folder)
+        files = cls(folder)
         seen: set[tuple[int, int]] = set()
         links: deque[Path] = deque()
-        found._visit(folder, seen, links)
+        files._visit(folder, seen, links)
         while links:
-            found._visit(links.popleft(), seen, links)
-        found.paths.sort()
-        return found
+            files._visit(links.popleft(), seen, links)
+        files.paths.sort()
+        return files
 
     def _visit(self, start: Path, seen: set[tuple[int, int]], links: deque[Path]) -> None:
         waiting = [start]
@@ -51,23 +51,23 @@ class Files:
                 facts = path.stat()
                 if (facts.st_dev, facts.st_ino) in seen:
                     if not stat.S_ISDIR(facts.st_mode):
-                        self.left_out.append(LeftOut.because(path, self.folder, Unusable(Kind.LINK)))
+                        self.left_out.append(LeftOut.because(path, self.folder, Unusable(LeftOutKind.LINK)))
                     continue
                 seen.add((facts.st_dev, facts.st_ino))
                 if stat.S_ISREG(facts.st_mode):
                     self.paths.append(path)
                 elif not stat.S_ISDIR(facts.st_mode):
-                    self.left_out.append(LeftOut.because(path, self.folder, Unusable(Kind.NO_FILE)))
+                    self.left_out.append(LeftOut.because(path, self.folder, Unusable(LeftOutKind.NO_FILE)))
                 else:
                     with os.scandir(path) as entries:
                         for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
                             (links if entry.is_symlink() else waiting).append(path / entry.name)
             except OSError as exc:
-                reason = Unusable(Kind.UNREADABLE, exc.strerror or type(exc).__name__)
+                reason = Unusable(LeftOutKind.UNREADABLE, exc.strerror or type(exc).__name__)
                 self.left_out.append(LeftOut.because(path, self.folder, reason))
 
 
-def series(paths: Iterable[Path]) -> list[list[Path]]:
+def sequences(paths: Iterable[Path]) -> list[list[Path]]:
     """Files of one folder whose names differ in their last number alone, as frames of a film do, in its order."""
     numbered: dict[tuple[Path, str, str], list[tuple[int, Path]]] = {}
     for path in paths:

@@ -18,7 +18,7 @@ import numpy as np
 
 from device_runner.errors import MachineError
 from harness.pictures import decode
-from harness.pictures.decode import Kind, Unusable
+from harness.pictures.decode import LeftOutKind, Unusable
 
 # A photograph of 200 megapixels takes some seconds; what takes longer than this is not decoded but stuck.
 LIMIT_S = 20.0
@@ -56,15 +56,15 @@ class Reader:
             process.stdin.flush()
             answer = json.loads(self._line(deadline))
             if "kind" in answer:
-                raise Unusable(Kind(answer["kind"]), answer["detail"])
+                raise Unusable(LeftOutKind(answer["kind"]), answer["detail"])
             shape = answer["shape"]
             return np.frombuffer(self._take(int(np.prod(shape)), deadline), np.uint8).reshape(shape)
         except TimeoutError as exc:
             self.close()
-            raise Unusable(Kind.TOO_SLOW, f"more than {self._limit_s:.3g} s") from exc
+            raise Unusable(LeftOutKind.TOO_SLOW, f"more than {self._limit_s:.3g} s") from exc
         except (EOFError, BrokenPipeError) as exc:
             self.close()
-            raise Unusable(Kind.DAMAGED, "it crashes Pillow") from exc
+            raise Unusable(LeftOutKind.DAMAGED, "it crashes Pillow") from exc
 
     def kill(self) -> None:
         """Let a `read` in another thread end now; close afterwards."""

@@ -20,8 +20,8 @@ from device_runner.errors import UsageError
 from device_runner.registry import suggest
 from device_runner.shown import shown
 from harness.errors import PictureError
-from harness.pictures.decode import Kind, Unusable, as_rgb, check_sides, first_line
-from harness.pictures.files import Files, series
+from harness.pictures.decode import LeftOutKind, Unusable, as_rgb, check_sides, first_line
+from harness.pictures.files import Files, sequences
 from harness.pictures.left_out import LeftOut, summary
 from harness.pictures.likeness import Copies, by_scene, neighbours, refuse_leaks, without_copies
 from harness.pictures.photographs import Photograph, open_photograph
@@ -32,7 +32,7 @@ HELD_OUT_SHARE = 0.25
 MOST_TRAINING_PHOTOGRAPHS = 240
 # Photographs are kept at no more than this many times the pictures' longer side.
 KEPT_DETAIL = 2
-# So many photographs of a series are compared with the next file, read at this detail (shorter side, in pixels).
+# So many photographs of a sequence are compared with the next file, read at this detail (shorter side, in pixels).
 PROBES, PROBE_DETAIL = 8, 64
 FIRST_NOTE_S = 2.0
 # Is told what the user should know while a large folder is read.
@@ -143,13 +143,13 @@ class _Drawn:
                 photograph = Photograph(shown(path.relative_to(folder)), result)
                 original = self._copies.like(photograph)
                 if original is not None:
-                    self.left_out.append(LeftOut(photograph.source, Kind.COPY, f"like {original.source}"))
+                    self.left_out.append(LeftOut(photograph.source, LeftOutKind.COPY, f"like {original.source}"))
                     continue
                 self._copies.add(photograph)
                 taken.append((path, photograph))
                 if len(taken) == self._most:
                     rest = paths[opened:]
-                    self.left_out += [LeftOut.because(path, folder, Unusable(Kind.MORE)) for path in rest]
+                    self.left_out += [LeftOut.because(path, folder, Unusable(LeftOutKind.MORE)) for path in rest]
                     break
         return taken
 
@@ -157,12 +157,12 @@ class _Drawn:
 def films(paths: Sequence[Path], taken: Sequence[tuple[Path, Photograph]]) -> list[list[str]]:
     """Sources that are frames of one film though too far apart in it to look alike.
 
-    Of a large folder only some files are read. Where others lie between them, up to `PROBES` photographs of a series
+    Of a large folder only some files are read. Where others lie between them, up to `PROBES` photographs of a sequence
     are compared with the files that follow them: where all, or all but one, show what the next one shows, it is a film.
     """
     known = dict(taken)
     probes: list[tuple[int, Photograph, Path]] = []
-    sparse = [one for one in series(paths) if 1 < sum(path in known for path in one) < len(one)]
+    sparse = [one for one in sequences(paths) if 1 < sum(path in known for path in one) < len(one)]
     for number, one in enumerate(sparse):
         places = [place for place, path in enumerate(one[:-1]) if path in known]
         chosen = np.linspace(0, len(places) - 1, min(PROBES, len(places))).astype(int)
@@ -213,7 +213,7 @@ def dataset(name: str, root: Path, size: tuple[int, int], seed: int, held_out_co
             except Unusable as exc:
                 left_out.append(LeftOut(source, exc.kind, exc.detail))
             except Exception as exc:  # likewise; an item that cannot be read is left out alone
-                left_out.append(LeftOut(source, Kind.DAMAGED, first_line(exc)))
+                left_out.append(LeftOut(source, LeftOutKind.DAMAGED, first_line(exc)))
             else:
                 yield Photograph(source, pixels)
 
@@ -228,12 +228,12 @@ def _split(
     """The first quarter of the sources, in the order in which they were drawn, is held out."""
     sources = list(dict.fromkeys(photograph.source for photograph in photographs))
     if len(sources) < 2:
-        found = f"{len(photographs)} usable photographs"
+        usable = f"{len(photographs)} usable photographs"
         if len(photographs) > 1:
-            found += f" of one scene (like {sources[0]})"
+            usable += f" of one scene (like {sources[0]})"
         reasons = "; ".join(f"left out: {line}" for line in summary(left_out))
         raise PictureError(
-            f"{title}: {found}{f'; {reasons}' if reasons else ''}",
+            f"{title}: {usable}{f'; {reasons}' if reasons else ''}",
             remedy="give at least two different photographs: some to train on, others to judge by",
         )
     judged = set(sources[: min(held_out_count, max(1, round(HELD_OUT_SHARE * len(sources))))])

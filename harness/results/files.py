@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from device_runner import files
 from harness.errors import ResultsError
 
-Model = TypeVar("Model", bound=BaseModel)
+Checked = TypeVar("Checked", bound=BaseModel)
 Content = dict[str, Any]
 """What JSON holds, before it is checked."""
 
@@ -36,7 +36,7 @@ def _remedy(exc: OSError) -> str:
     return "see that its folder is there and can be written, then --resume"
 
 
-def read_model(path: Path, kind: type[Model], update: Callable[[Content], Content] | None = None) -> Model:
+def read_model(path: Path, kind: type[Checked], update: Callable[[Content], Content] | None = None) -> Checked:
     """Read a file of a run; `update` brings an older one's content up to date.
 
     Raises:

@@ -13,7 +13,7 @@ from harness.stats import Array
 
 
 @dataclass(frozen=True)
-class Kind:
+class OperatorKind:
     """A kind of operator that is recognised on both sides.
 
     Attributes:
@@ -27,18 +27,20 @@ class Kind:
 
 # The backend fuses, renames and reorders; these survive one for one. Batch norm that no convolution took in becomes a
 # depthwise convolution. A kind whose two totals differ in some network is not used there.
-KINDS: Mapping[str, Kind] = {
-    "product": Kind(
+KINDS: Mapping[str, OperatorKind] = {
+    "product": OperatorKind(
         dict.fromkeys(("conv1d", "conv2d", "conv_transpose2d", "linear", "addmm", "mm", "batch_norm"), 1),
         ("Convolution", "Deconvolution", "Fully Connected", "native_call_convolution", "native_call_addmm"),
     ),
-    "batch product": Kind({"matmul": 1, "bmm": 1, "scaled_dot_product_attention": 2}, ("Batch Matrix Multiply",)),
-    "softmax": Kind({"softmax": 1, "scaled_dot_product_attention": 1}, ("Softmax",)),
-    "norm": Kind({"layer_norm": 1}, ("native_call_native_layer_norm",)),
-    "add": Kind({"add": 1, "add_": 1}, ("Add (ND)",)),
-    "subtract": Kind({"sub": 1}, ("Subtract (ND)",)),
-    "multiply": Kind({"mul": 1}, ("Multiply (ND)",)),
-    "pool": Kind(
+    "batch product": OperatorKind(
+        {"matmul": 1, "bmm": 1, "scaled_dot_product_attention": 2}, ("Batch Matrix Multiply",)
+    ),
+    "softmax": OperatorKind({"softmax": 1, "scaled_dot_product_attention": 1}, ("Softmax",)),
+    "norm": OperatorKind({"layer_norm": 1}, ("native_call_native_layer_norm",)),
+    "add": OperatorKind({"add": 1, "add_": 1}, ("Add (ND)",)),
+    "subtract": OperatorKind({"sub": 1}, ("Subtract (ND)",)),
+    "multiply": OperatorKind({"mul": 1}, ("Multiply (ND)",)),
+    "pool": OperatorKind(
         dict.fromkeys(("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean"), 1),
         (
             "Max Pooling",
@@ -49,8 +51,8 @@ KINDS: Mapping[str, Kind] = {
             "native_call_avg",
         ),
     ),
-    "gelu": Kind({"gelu": 1}, ("GELU",)),
-    "concatenate": Kind({"cat": 1}, ("Concatenate", "native_call_cat")),
+    "gelu": OperatorKind({"gelu": 1}, ("GELU",)),
+    "concatenate": OperatorKind({"cat": 1}, ("Concatenate", "native_call_cat")),
 }
 _ANCHOR_KIND = "product"  # without it nothing can be told
 _TRANSPOSE = "Transpose"
@@ -95,7 +97,7 @@ def find_places(
     return tuple(_between(operators, spans, maps))
 
 
-def _numbers(operators: Sequence[str], kind: Kind) -> Iterator[int]:
+def _numbers(operators: Sequence[str], kind: OperatorKind) -> Iterator[int]:
     return (i for i, name in enumerate(operators) if name.startswith(kind.operators))
 
 

@@ -16,7 +16,7 @@ from harness.results.schema import LeakageRecord, RoundRecord, RunFile
 TableName = Literal["samples", "rounds", "leakage"]
 TABLES: Mapping[TableName, tuple[Column, ...]] = {"samples": SAMPLES, "rounds": ROUNDS, "leakage": LEAKAGE}
 
-Row = dict[str, object]
+RowValues = dict[str, object]
 
 
 def make_table(name: TableName, file: RunFile, journal: Journal) -> pa.Table:
@@ -32,7 +32,7 @@ def make_table(name: TableName, file: RunFile, journal: Journal) -> pa.Table:
         raise ResultsError(what, remedy="delete the file that was edited, then --resume") from exc
 
 
-def _rows(name: TableName, file: RunFile, journal: Journal) -> Iterable[Row]:
+def _rows(name: TableName, file: RunFile, journal: Journal) -> Iterable[RowValues]:
     if name == "leakage":
         records = journal.leakage().values()
         return [row for one in records for row in leakage_rows(one, file.held_out, file.held_out_sources)]
@@ -42,7 +42,7 @@ def _rows(name: TableName, file: RunFile, journal: Journal) -> Iterable[Row]:
     return [row for record in rounds for row in _sample_rows(record, file.held_out)]
 
 
-def _sample_rows(record: RoundRecord, names: tuple[str, ...]) -> Iterator[Row]:
+def _sample_rows(record: RoundRecord, names: tuple[str, ...]) -> Iterator[RowValues]:
     report = record.report
     if report is None:
         return
@@ -59,13 +59,13 @@ def _sample_rows(record: RoundRecord, names: tuple[str, ...]) -> Iterator[Row]:
             yield from _timed(record, cell, "profile", profiled.head_ns(place))
 
 
-def _timed(record: RoundRecord, cell: str, loop: str, times_ns: Iterable[float]) -> Iterator[Row]:
+def _timed(record: RoundRecord, cell: str, loop: str, times_ns: Iterable[float]) -> Iterator[RowValues]:
     for i, head_ns in enumerate(times_ns):
         yield {"cell": cell, "round": record.round, "loop": loop, "iteration": i, "head_ns": int(head_ns)}
 
 
-def _round_row(record: RoundRecord) -> Row:
-    row: Row = {"cell": record.work, "round": record.round, "status": record.status, "reason": record.reason}
+def _round_row(record: RoundRecord) -> RowValues:
+    row: RowValues = {"cell": record.work, "round": record.round, "status": record.status, "reason": record.reason}
     if record.report is not None:
         row |= record.report.model_dump(include={"peak_rss_bytes", "timer_resolution_ns", "overhead_ns", "energy_mj"})
         if checked := record.report.outputs[0].verification:
@@ -76,7 +76,7 @@ def _round_row(record: RoundRecord) -> Row:
     return row
 
 
-def leakage_rows(record: LeakageRecord, names: tuple[str, ...], sources: tuple[str, ...]) -> Iterator[Row]:
+def leakage_rows(record: LeakageRecord, names: tuple[str, ...], sources: tuple[str, ...]) -> Iterator[RowValues]:
     """One row for each held-out picture."""
     for i in range(len(record.psnr_db)):
         yield {

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from harness.pictures.decode import Kind, Unusable
+from harness.pictures.decode import LeftOutKind, Unusable
 from harness.pictures.readers import read_files
 
 # As (Pillow's format, mode, suffix, options): what is opened, and what only looks like it.
@@ -66,7 +66,7 @@ class Outcome:
     """
 
     opened: Counter[str] = field(default_factory=Counter)
-    left_out: Counter[tuple[Kind, str]] = field(default_factory=Counter)
+    left_out: Counter[tuple[LeftOutKind, str]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     slowest: tuple[float, str] = (0.0, "")
 
@@ -205,7 +205,7 @@ def main() -> None:
     asked = parser.parse_args()
     began = time.perf_counter()
     outcome = read_damaged(asked.count, asked.seed)
-    kinds = Counter[Kind]()
+    kinds = Counter[LeftOutKind]()
     for (kind, _), number in outcome.left_out.items():
         kinds[kind] += number
     lines = [

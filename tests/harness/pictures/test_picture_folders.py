@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from harness.errors import PictureError
 from harness.pictures import LeftOut, Pictures, load_pictures, summary
-from harness.pictures.decode import Kind, Unusable
+from harness.pictures.decode import LeftOutKind, Unusable
 from harness.pictures.photographs import open_photograph
 from harness.pictures.readers import Reader, read_files
 from tests.fuzz.pictures import read_damaged
@@ -72,7 +72,7 @@ def sources(pictures: Pictures) -> set[str]:
     return {*pictures.train.sources, *pictures.held_out.sources}
 
 
-def kinds(pictures: Pictures) -> dict[Kind, int]:
+def kinds(pictures: Pictures) -> dict[LeftOutKind, int]:
     return dict(Counter(one.kind for one in pictures.left_out))
 
 
@@ -85,13 +85,13 @@ def test_nothing_in_a_folder_is_run(folder: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     for name in ("endless.ps", "holiday.jpg", "no suffix"):
         (folder / name).write_bytes(POSTSCRIPT)
-    assert kinds(load(folder)) == {Kind.POSTSCRIPT: 3}
+    assert kinds(load(folder)) == {LeftOutKind.POSTSCRIPT: 3}
     labels = tmp_path / "dataset"
     folder.rename(tmp_path / "class")
     labels.mkdir()
     (tmp_path / "class").rename(labels / "class")
     found = load_pictures(f"torchvision:ImageFolder:{labels}", size=(32, 32), train_count=6, held_out_count=2)
-    assert kinds(found) == {Kind.DAMAGED: 1}
+    assert kinds(found) == {LeftOutKind.DAMAGED: 1}
     assert not started.exists()
 
 
@@ -100,7 +100,7 @@ def test_a_file_that_hangs_or_crashes_its_reader_is_left_out_alone(folder: Path)
     with closing(Reader(limit_s=2)) as reader:
         before = {child.pid for child in psutil.Process().children()}
         reader.read(good, None)
-        for sent, kind in ((signal.SIGSTOP, Kind.TOO_SLOW), (signal.SIGKILL, Kind.DAMAGED)):
+        for sent, kind in ((signal.SIGSTOP, LeftOutKind.TOO_SLOW), (signal.SIGKILL, LeftOutKind.DAMAGED)):
             (mine,) = {child.pid for child in psutil.Process().children()} - before
             os.kill(mine, sent)
             with pytest.raises(Unusable) as error:
@@ -148,14 +148,14 @@ def test_a_preview_of_a_raw_file_is_no_photograph(folder: Path) -> None:
     scene(9).save(folder / "preview.dng", "TIFF", tiffinfo={254: 1})
     scene(10).save(folder / "scan.tif", "TIFF")
     pictures = load(folder)
-    assert kinds(pictures) == {Kind.RAW: 1}
+    assert kinds(pictures) == {LeftOutKind.RAW: 1}
     assert "scan.tif" in sources(pictures)
 
 
 def test_a_picture_that_was_turned_is_a_copy(folder: Path) -> None:
     for turn in (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.TRANSVERSE):
         scene(11).transpose(turn).save(folder / f"turned{turn}.png")
-    assert kinds(load(folder)) == {Kind.COPY: 2}
+    assert kinds(load(folder)) == {LeftOutKind.COPY: 2}
 
 
 def test_names_of_any_bytes_are_shown_escaped(folder: Path) -> None:
@@ -192,7 +192,7 @@ def test_what_is_not_taken_is_told_in_numbers_and_names(folder: Path) -> None:
 
 
 def test_twenty_thousand_bad_files_are_a_few_lines() -> None:
-    left_out = [LeftOut(f"{index}.jpg", Kind.DAMAGED, "no picture inside") for index in range(20_000)]
+    left_out = [LeftOut(f"{index}.jpg", LeftOutKind.DAMAGED, "no picture inside") for index in range(20_000)]
     assert len(summary(left_out)) == 1
     assert len(summary(left_out)[0]) < 200
 
@@ -221,7 +221,7 @@ def test_links_are_followed_once_and_circles_end(folder: Path, tmp_path: Path) -
     (folder / "soft.png").symlink_to("good2.png")
     found = load(folder)
     assert sources(found) == {*(f"good{seed}.png" for seed in range(6)), "train/far.png"}
-    assert kinds(found) == {Kind.LINK: 2, Kind.UNREADABLE: 1}
+    assert kinds(found) == {LeftOutKind.LINK: 2, LeftOutKind.UNREADABLE: 1}
 
 
 def test_pipes_sockets_and_devices_hang_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +231,7 @@ def test_pipes_sockets_and_devices_hang_nothing(folder: Path, monkeypatch: pytes
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket.png")
         found = load(folder)
-    assert kinds(found) == {Kind.NO_FILE: 3}
+    assert kinds(found) == {LeftOutKind.NO_FILE: 3}
     assert len(sources(found)) == 6
 
 
@@ -247,7 +247,7 @@ def test_a_film_of_which_few_frames_are_read_is_one_source(tmp_path: Path) -> No
         film(tmp_path / f"clip{clip}", clip, frames=300, step=2)
     found = load(tmp_path)
     assert len(sources(found)) == 2
-    assert kinds(found)[Kind.MORE] > 300, "of the rest most were not read"
+    assert kinds(found)[LeftOutKind.MORE] > 300, "of the rest most were not read"
 
 
 def test_a_burst_and_exposures_of_one_scene_are_one_source(folder: Path) -> None:
@@ -290,7 +290,7 @@ def test_items_of_a_dataset_that_raise_are_left_out(folder: Path, monkeypatch: p
     monkeypatch.setattr(torchvision.datasets, "__all__", (*torchvision.datasets.__all__, "Raising"))
     found = load_pictures(f"torchvision:Raising:{folder}", size=(32, 32), train_count=12, held_out_count=2)
     assert len(sources(found)) == 6
-    assert kinds(found) == {Kind.DAMAGED: 2}
+    assert kinds(found) == {LeftOutKind.DAMAGED: 2}
     assert all(line.isprintable() for line in summary(found.left_out))
 
 

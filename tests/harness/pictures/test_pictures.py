@@ -15,7 +15,7 @@ from PIL import Image
 from device_runner.errors import UsageError
 from harness.errors import PictureError
 from harness.pictures import LeftOut, Pictures, PictureSet, load_pictures
-from harness.pictures.decode import Kind
+from harness.pictures.decode import LeftOutKind
 from harness.pictures.likeness import refuse_leaks
 from harness.pictures.photographs import Photograph, open_photograph
 
@@ -175,11 +175,11 @@ def test_a_broken_file_is_named_and_left_out(folder: Path) -> None:
     (folder / "notes.txt").write_text("not a picture, and not called one")
     left_out = {one.name: one.kind for one in load(folder).left_out}
     assert left_out == {
-        "cut.png": Kind.DAMAGED,
-        "empty.gif": Kind.DAMAGED,
-        "narrow.png": Kind.TOO_SMALL,
-        "words.jpg": Kind.DAMAGED,
-        "notes.txt": Kind.NO_PICTURE,
+        "cut.png": LeftOutKind.DAMAGED,
+        "empty.gif": LeftOutKind.DAMAGED,
+        "narrow.png": LeftOutKind.TOO_SMALL,
+        "words.jpg": LeftOutKind.DAMAGED,
+        "notes.txt": LeftOutKind.NO_PICTURE,
     }
 
 
@@ -188,7 +188,7 @@ def test_a_decompression_bomb_is_refused(folder: Path) -> None:
     whole[16:24] = (20_000).to_bytes(4, "big") * 2
     whole[29:33] = zlib.crc32(whole[12:29]).to_bytes(4, "big")
     (folder / "bomb.png").write_bytes(whole)
-    assert load(folder).left_out == (LeftOut("bomb.png", Kind.TOO_LARGE),)
+    assert load(folder).left_out == (LeftOut("bomb.png", LeftOutKind.TOO_LARGE),)
 
 
 def as_grey(picture: Image.Image) -> Image.Image:
