@@ -69,7 +69,7 @@ class Run:
         for cell in sorted(self.file.cells, key=cell_key):
             timing = _timing(cell, heads[cell.hash], self.file)
             if timing.get("head_source") is None and timing.get("status", "skipped") == "skipped":
-                timing |= _surveyed(results.get(cell.hash), anchors[curve_key(cell)].values(), self.file.config)
+                timing |= _profiled(results.get(cell.hash), anchors[curve_key(cell)].values(), self.file.config)
             for attack in self.file.config.attacks or (None,):
                 judged = leakage.get((cell.hash, attack)) if attack else None
                 rows.append(_row(self.file, cell, timing, attack, judged))
@@ -159,14 +159,14 @@ def _facts(file: RunFile, cell: Cell, columns: Sequence[Column]) -> dict[str, ob
 
 
 def _row(
-    file: RunFile, cell: Cell, timing: dict[str, object], attack: str | None, found: LeakageRecord | None
+    file: RunFile, cell: Cell, timing: dict[str, object], attack: str | None, record: LeakageRecord | None
 ) -> dict[str, object]:
     row = _facts(file, cell, SUMMARY)
-    leakage = _leakage(found, file.held_out_sources) if found else {}
+    leakage = _leakage(record, file.held_out_sources) if record else {}
     status, reason = timing.get("status", "ok"), timing.get("reason", "")
-    if status == "ok" and attack is not None and (found is None or found.status != "ok"):
-        status = found.status if found else "skipped"
-        reason = found.reason if found else "not attacked yet: bench run --resume"
+    if status == "ok" and attack is not None and (record is None or record.status != "ok"):
+        status = record.status if record else "skipped"
+        reason = record.reason if record else "not attacked yet: bench run --resume"
     return row | timing | leakage | {"attack": attack, "status": status, "reason": reason or None}
 
 
@@ -206,7 +206,7 @@ def _timing(cell: Cell, records: list[RoundRecord], file: RunFile) -> dict[str, 
     }
 
 
-def _surveyed(result: SurveyResult | None, anchors: Iterable[Anchor], config: RunConfig) -> dict[str, object]:
+def _profiled(result: SurveyResult | None, anchors: Iterable[Anchor], config: RunConfig) -> dict[str, object]:
     """What a survey says of a cell that was not measured alone."""
     if result is None:
         return {}

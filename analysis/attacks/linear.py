@@ -302,8 +302,8 @@ class _Ridge:
 
     def weights(self, moments: _Moments) -> Tensor:
         """Ridge weights, float32; those of features left out are zero."""
-        found = moments.first(self.width).solve(self.strength).float()
-        return F.pad(found, (0, 0, 0, len(moments.cross) - self.width))
+        weights = moments.first(self.width).solve(self.strength).float()
+        return F.pad(weights, (0, 0, 0, len(moments.cross) - self.width))
 
 
 def _choose(folds: Sequence[_Moments], widths: Sequence[int]) -> _Ridge:

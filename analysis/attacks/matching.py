@@ -49,11 +49,11 @@ class Search:
         """
         at_once = max(1, _PIXELS_AT_ONCE // start[0, 0].numel())
         parts = zip(*(torch.split(x, at_once) for x in (activations, start, variation)), strict=True)
-        found = []
+        pictures = []
         for part in parts:
             *_, state = self._states(*part)
-            found.append(self._picture(part[1], state))
-        return torch.cat(found)
+            pictures.append(self._picture(part[1], state))
+        return torch.cat(pictures)
 
     def checkpoints(self, activations: Tensor, start: Tensor, variation: Tensor, *, every: int = 1) -> Iterator[Tensor]:
         """As `pictures`, with what was found whenever `every` more evaluations were made; first the start itself."""
@@ -96,9 +96,9 @@ def total_variation(pictures: Tensor) -> Tensor:
     return lengths.mean((1, 2))
 
 
-def distance(found: Tensor, received: Tensor) -> Tensor:
+def distance(activations: Tensor, received: Tensor) -> Tensor:
     """Squared distance of activations (N x ...) from the received ones, relative to their squares: N values."""
-    squared = (found - received).flatten(1).square().sum(1)
+    squared = (activations - received).flatten(1).square().sum(1)
     relative: Tensor = squared / received.flatten(1).square().sum(1).clamp(min=1e-12)
     return relative
 

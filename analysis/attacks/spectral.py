@@ -77,8 +77,8 @@ class Spectral(CrossFitted):
         return self._from(self.start.out_of_fold(own), own.activations)
 
     def _from(self, start: Tensor, activations: Tensor) -> Tensor:
-        found = self._search(self._evaluations).pictures(activations, start, self._weights(len(start)))
-        return self._blend([start, found])
+        rebuilt = self._search(self._evaluations).pictures(activations, start, self._weights(len(start)))
+        return self._blend([start, rebuilt])
 
     def _search(self, evaluations: int, deadline: float = math.inf) -> Search:
         return Search(self._head, self._filter, evaluations, deadline)
@@ -90,11 +90,11 @@ class Spectral(CrossFitted):
         """The weight of total variation that serves these pictures best: all weights are tried at once."""
         count, tried = len(chosen), len(VARIATIONS)
         activations = chosen.activations.repeat(tried, *[1] * (chosen.activations.dim() - 1))
-        found = self._search(TO_CHOOSE, deadline).pictures(
+        rebuilt = self._search(TO_CHOOSE, deadline).pictures(
             activations, start.repeat(tried, 1, 1, 1), torch.tensor(VARIATIONS).repeat_interleave(count)
         )
         # Judged as what it will be used for: the blend takes out noise that a strong weight also would, with detail.
-        reached = [self._blended(chosen, start, one).validation_db for one in torch.split(found, count)]
+        reached = [self._blended(chosen, start, one).validation_db for one in torch.split(rebuilt, count)]
         return VARIATIONS[reached.index(max(reached))]
 
     def _learn_blend(self, known: Pairs, start: Tensor, began: float, deadline: float) -> None:
@@ -106,16 +106,16 @@ class Spectral(CrossFitted):
         search = self._search(EVALUATIONS if math.isinf(deadline) else MOST_EVALUATIONS, own_deadline)
         every = _EVALUATIONS_BETWEEN_CHECKPOINTS
         checkpoints = search.checkpoints(known.activations, start, self._weights(len(start)), every=every)
-        for index, found in enumerate(checkpoints):
+        for index, rebuilt in enumerate(checkpoints):
             self._evaluations = max(1, index * every)
-            self._blend = self._blended(known, start, found)
+            self._blend = self._blended(known, start, rebuilt)
             self._progress.append(Progress(time.monotonic() - began, self._blend.validation_db))
             if math.isinf(deadline) and self._pays_no_more():
                 break
 
-    def _blended(self, known: Pairs, start: Tensor, found: Tensor) -> Blend:
+    def _blended(self, known: Pairs, start: Tensor, rebuilt: Tensor) -> Blend:
         """The best mix of two answers to these pictures."""
-        return Blend.fit([start, found], known.pictures, self._mean, known.sources)
+        return Blend.fit([start, rebuilt], known.pictures, self._mean, known.sources)
 
     def _pays_no_more(self) -> bool:
         gained = [step.psnr_db for step in self._progress[-1 - _CHECKPOINTS_TO_GAIN_IN :]]

@@ -40,8 +40,8 @@ class WhiteBox(Attack):
         known = own.round_robin(CHOSEN_ON)
         tried = len(VARIATIONS)
         activations = known.activations.repeat(tried, *[1] * (known.activations.dim() - 1))
-        found = self._search(activations, torch.tensor(VARIATIONS).repeat_interleave(len(known)))
-        reached = psnr_db(known.pictures.repeat(tried, 1, 1, 1), found).view(tried, -1).mean(1)
+        rebuilt = self._search(activations, torch.tensor(VARIATIONS).repeat_interleave(len(known)))
+        reached = psnr_db(known.pictures.repeat(tried, 1, 1, 1), rebuilt).view(tried, -1).mean(1)
         self._variation = VARIATIONS[int(reached.argmax())]
 
     def _rebuild(self, activations: Tensor) -> Tensor:
@@ -55,9 +55,9 @@ class WhiteBox(Attack):
         for restart in range(RESTARTS):
             start = 0.5 + (_NOISE * torch.randn(best.shape, generator=generator) if restart else torch.zeros_like(best))
             until = deadline - (RESTARTS - 1 - restart) * self._seconds / RESTARTS
-            found, loss = self._descend(start, activations, variation, until)
+            rebuilt, loss = self._descend(start, activations, variation, until)
             better = loss < lowest
-            best[better], lowest[better] = found[better], loss[better]
+            best[better], lowest[better] = rebuilt[better], loss[better]
         return best.clamp(0, 1)
 
     @torch.enable_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.campaign.inputs import Inputs
-from analysis.campaign.leakage import Target, attack_network
+from analysis.campaign.leakage import AttackTarget, attack_network
 from analysis.campaign.phases import Phase, Phases
 from analysis.campaign.subject import Variant
 from harness.networks.splits import Cut
@@ -51,7 +51,7 @@ def _attack(store: RunStore, variant: Variant, cells: Sequence[Cell], phases: Ph
         if variant.owns(cell):
             cut = variant.cut(points[cell.split_index])
             assert isinstance(cut, Cut)  # noqa: S101 - it was shipped
-            targets.append(Target(cell, points[cell.split_index], cut))
+            targets.append(AttackTarget(cell, points[cell.split_index], cut))
     names = {t.cell.hash: t.point.name for t in targets}
     for record in attack_network(store, subject.network, variant.graph, targets, subject.pictures):
         what = f"{variant.name} {names[record.cell]}"

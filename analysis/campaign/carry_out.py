@@ -51,11 +51,11 @@ def unfinished(store: RunStore, inputs: Inputs) -> list[str]:
 def groups(store: RunStore, variant: Variant, program: Program) -> list[tuple[Cell, ...]]:
     """The cells of a program's outputs: a group for every device and count of threads that it is measured with."""
     places = {point.index: place for place, point in enumerate(program.points)}
-    found: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
+    by_curve: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
     for cell in store.file.cells:
         if variant.owns(cell) and cell.unavailable is None and cell.split_index in places:
-            found[curve_key(cell)].append(cell)
-    return [tuple(sorted(cells, key=lambda cell: places[cell.split_index])) for cells in found.values()]
+            by_curve[curve_key(cell)].append(cell)
+    return [tuple(sorted(cells, key=lambda cell: places[cell.split_index])) for cells in by_curve.values()]
 
 
 @dataclass
@@ -87,16 +87,16 @@ class Campaign:
                     f"{ready.entry.label} came back over {ready.entry.link}, not as the run began",
                     remedy="start a new run, or choose the way with --way-back",
                 )
-        surveyed = {v: programs for v in self.inputs.variants if (programs := surveys(self.config, v))}
-        if surveyed:
+        by_survey = {v: programs for v in self.inputs.variants if (programs := surveys(self.config, v))}
+        if by_survey:
             known = self._finished()
-            self._survey(surveyed)
+            self._survey(by_survey)
             self._attack()
             if self._finished() != known:
                 on_survey()
         if self.config.survey != "only":
             self._measure_heads()
-        self._measure_unsurveyed(surveyed)
+        self._measure_what_surveys_lack(by_survey)
         self._attack()
 
     @property
@@ -112,10 +112,10 @@ class Campaign:
     def _attack(self) -> None:
         attack_shipped(self.store, self.inputs, self.phases)
 
-    def _survey(self, surveyed: Programs) -> None:
+    def _survey(self, by_survey: Programs) -> None:
         """Run the survey programs, and measure the anchors in between."""
-        self._measure({v: [*programs, *anchors(self.config, v)] for v, programs in surveyed.items()}, anchor=True)
-        self._measure({v: self._where_anchors_disagree(v) for v in surveyed}, anchor=True)
+        self._measure({v: [*programs, *anchors(self.config, v)] for v, programs in by_survey.items()}, anchor=True)
+        self._measure({v: self._where_anchors_disagree(v) for v in by_survey}, anchor=True)
 
     def _where_anchors_disagree(self, variant: Variant) -> list[Program]:
         """One more anchor: midway between the two neighbours whose scales differ most, on any device."""
@@ -132,11 +132,11 @@ class Campaign:
         gaps = [gap for key, cells in candidates.items() if (gap := widest_gap(cells, measured[key].values()))]
         return [by_split[max(gaps, key=lambda gap: gap.width).cell.split_index]] if gaps else []
 
-    def _measure_unsurveyed(self, surveyed: Programs) -> None:
+    def _measure_what_surveys_lack(self, by_survey: Programs) -> None:
         """Measure the heads one by one where a survey program cannot be had, or gives something else than PyTorch."""
         known = survey_results(self.store.journal.rounds().values())
         missing: dict[Variant, Sequence[Program]] = {}
-        for variant, programs in surveyed.items():
+        for variant, programs in by_survey.items():
             failed = [program for program in programs if self._is_unknown(variant, program, known)]
             missing[variant] = [Program.head(point) for program in failed for point in program.points]
             if failed:
@@ -219,14 +219,14 @@ class Campaign:
     def _work(self, ready: ReadyDevice, made: Made, *, anchor: bool) -> Queue:
         """A device's work, by input size."""
         work: dict[tuple[int, int], list[Work]] = defaultdict(list)
-        surveyed = survey_results(self.store.journal.rounds().values())
+        results = survey_results(self.store.journal.rounds().values())
         for (variant, program), outcome in made.items():
             network = variant.subject.network
             for cells in groups(self.store, variant, program):
                 if cells[0].device != ready.entry.label or not isinstance(outcome, Exported):
                     continue
                 tails = tuple(network.tail(network.points[cell.split_index]) for cell in cells)
-                is_kept = program.profiled or cells[0].hash not in surveyed
+                is_kept = program.profiled or cells[0].hash not in results
                 is_anchor = anchor and not program.profiled
                 work[network.model.input_size].append(Work(cells, outcome, tails, is_kept=is_kept, anchor=is_anchor))
         return work

@@ -151,12 +151,12 @@ def check_sources(attacks: Sequence[str], pictures: Pictures) -> None:
     Raises:
         UsageError: an attack needs more source photographs than there are to learn from.
     """
-    found = len(set(pictures.train.sources))
+    there = len(set(pictures.train.sources))
     for name in attacks:
         needed = ATTACKS.load(name).fewest_sources
-        if found < needed:
+        if there < needed:
             raise UsageError(
-                f"attack {name} learns from {needed} or more photographs, and there are {found} beside those held out "
+                f"attack {name} learns from {needed} or more photographs, and there are {there} beside those held out "
                 f"({pictures.description})",
                 remedy=f"give more photographs (near neighbours count as one), or run without --attack {name}",
             )

@@ -36,7 +36,7 @@ _MIXED = (
 
 
 @dataclass(frozen=True)
-class Target:
+class AttackTarget:
     """A measured cell whose shipped activations are to be attacked.
 
     Attributes:
@@ -52,7 +52,7 @@ def attack_network(
     store: RunStore,
     network: Network,
     graph: Callable[[], CuttableGraph],
-    targets: Sequence[Target],
+    targets: Sequence[AttackTarget],
     pictures: Pictures,
 ) -> Iterator[LeakageRecord]:
     """Every (cell, attack) of one network in one precision that is not on disk yet.
@@ -100,14 +100,14 @@ class _Recorder:
         self._whole = TorchHead(network, network.points[-1])
         self._classes = self._top1(original)
 
-    def reference(self, targets: Sequence[Target]) -> Iterator[LeakageRecord]:
+    def reference(self, targets: Sequence[AttackTarget]) -> Iterator[LeakageRecord]:
         """Split 0: the receiver has the picture itself, whatever the attack."""
         for target in targets:
             for name in self.store.file.config.attacks:
                 own = LeakageRecord(cell=target.cell.hash, attack=name, status="ok", train_seconds=0.0)
                 yield self._keep(own, target, lambda shipped: shipped, None)
 
-    def attack(self, name: str, own: Pairs, targets: Sequence[Target]) -> Iterator[LeakageRecord]:
+    def attack(self, name: str, own: Pairs, targets: Sequence[AttackTarget]) -> Iterator[LeakageRecord]:
         """Train one attack for one split and judge it on every device's activations."""
         if not targets:
             return
@@ -145,7 +145,11 @@ class _Recorder:
                 yield self.without_figures(name, target, "failed", str(exc))
 
     def _keep(
-        self, learned: LeakageRecord, target: Target, rebuild: Callable[[Tensor], Tensor], matched: HeadFunction | None
+        self,
+        learned: LeakageRecord,
+        target: AttackTarget,
+        rebuild: Callable[[Tensor], Tensor],
+        matched: HeadFunction | None,
     ) -> LeakageRecord:
         """Judge an attack on what one device shipped.
 
@@ -166,7 +170,7 @@ class _Recorder:
         self.store.journal.keep_leakage(record)
         return record
 
-    def without_figures(self, name: str, target: Target, status: str, reason: str) -> LeakageRecord:
+    def without_figures(self, name: str, target: AttackTarget, status: str, reason: str) -> LeakageRecord:
         """Keep why an attack has none."""
         record = LeakageRecord.model_validate(
             {"cell": target.cell.hash, "attack": name, "status": status, "reason": reason}
@@ -179,21 +183,21 @@ class _Recorder:
             return self._whole(pictures).flatten(1).argmax(1)
 
 
-def shipped_activations(store: RunStore, target: Target) -> Tensor:
+def shipped_activations(store: RunStore, target: AttackTarget) -> Tensor:
     """What the device shipped for the held-out pictures, as the receiver reads it: N x ..., float32.
 
     Raises:
         ResultsError: a file is missing or damaged.
     """
-    found = []
+    activations = []
     for picture in range(len(store.file.held_out)):
         path = store.activation_path(target.cell.hash, picture)
         try:
             with safe_open(path, framework="pt") as stored:
-                found.append(stored.get_tensor("activation"))
+                activations.append(stored.get_tensor("activation"))
         except (OSError, ValueError, RuntimeError) as exc:
             raise ResultsError(f"{path} cannot be read", remedy="delete its folder and --resume") from exc
-    return target.cut.codec.decode(torch.cat(found))
+    return target.cut.codec.decode(torch.cat(activations))
 
 
 def write_pictures(folder: Path, pictures: Tensor, names: Sequence[str]) -> None:

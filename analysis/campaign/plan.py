@@ -129,7 +129,7 @@ def check_unchanged(store: RunStore, config: RunConfig, inputs: Inputs) -> None:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Cost:
     """What a network in one precision would roughly take with nothing cached: seconds by phase, and bytes on disk."""
 
     variant: Variant
@@ -139,8 +139,8 @@ class Estimate:
     disk_bytes: int
 
 
-def estimate(config: RunConfig, variant: Variant) -> Estimate:
-    """A rough estimate for one network, one precision and one device; the few anchors of a survey are left out."""
+def cost(config: RunConfig, variant: Variant) -> Cost:
+    """Roughly, for one network, one precision and one device; the few anchors of a survey are left out."""
     subject = variant.subject
     points, pictures = subject.points, len(subject.pictures.held_out)
     measured = [head.points[0] for head in heads(config, variant)] if config.survey != "only" else []
@@ -152,7 +152,7 @@ def estimate(config: RunConfig, variant: Variant) -> Estimate:
     exported = sum(_LOWER_S_PER_HEAD + _LOWER_S_PER_NODE * nodes * part for part in parts)
     shipped_s = pictures * sum(p.tail_macs / _MACS_PER_S * 2 + _ROUND_TRIP_S for p in points)
     timed = sum(0.1 + passes * p.head_macs / _MACS_PER_S for p in measured)
-    return Estimate(
+    return Cost(
         variant=variant,
         export_s=exported / (os.cpu_count() or 1),
         measure_s=config.rounds * (timed + (shipped_s if measured else 0.0)) + programs * shipped_s,

@@ -55,5 +55,5 @@ def anchors(config: RunConfig, variant: Variant) -> list[Program]:
 def everything(config: RunConfig, variant: Variant) -> list[Program]:
     """All programs of a network that run on a device; split 0 has none, and ships."""
     measured = [] if config.survey == "only" else heads(config, variant)
-    surveyed = surveys(config, variant)
-    return [*surveyed, *dict.fromkeys([*(anchors(config, variant) if surveyed else ()), *measured])]
+    programs = surveys(config, variant)
+    return [*programs, *dict.fromkeys([*(anchors(config, variant) if programs else ()), *measured])]

@@ -22,10 +22,10 @@ def report(run: str | None, csv: Path | None, link: str | None) -> None:
     from analysis.report import to_csv
     from harness.cli.show import show
 
-    found = load_run(run)
+    loaded = load_run(run)
     if str(csv) == "-":
-        to_csv(found.summary(link=link), sys.stdout)
+        to_csv(loaded.summary(link=link), sys.stdout)
         return
-    show(found, link=link)
+    show(loaded, link=link)
     if csv is not None:
-        to_csv(found.summary(link=link), csv)
+        to_csv(loaded.summary(link=link), csv)

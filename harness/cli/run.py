@@ -114,7 +114,7 @@ def run(models: tuple[str, ...], out: Path | None, resume: str | None, dry_run: 
         inputs = load_inputs(config, options.EXPORTED, phases, config.attacks)
         if dry_run:
             display.close()
-            _show_estimate(config, inputs)
+            _show_cost(config, inputs)
             if (left_out := unmeasured(config.models, {s.model.name for s in inputs.subjects})) is not None:
                 raise left_out
             return
@@ -207,11 +207,11 @@ def _name(models: tuple[str, ...]) -> str:
     return safe_name(f"{now}-{plain}")
 
 
-def _show_estimate(config: RunConfig, inputs: Inputs) -> None:
+def _show_cost(config: RunConfig, inputs: Inputs) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from analysis.campaign.plan import estimate
+    from analysis.campaign.plan import cost
     from harness.cli.progress import table_console
 
     console = table_console()
@@ -219,7 +219,7 @@ def _show_estimate(config: RunConfig, inputs: Inputs) -> None:
     for heading in ("network", "cells", "export s", "measure s", "attack s", "disk MB"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for variant in inputs.variants:
-        rough, cells = estimate(config, variant), len(variant.subject.points) * len(config.devices)
+        rough, cells = cost(config, variant), len(variant.subject.points) * len(config.devices)
         row = (rough.export_s, rough.measure_s, rough.attack_s, rough.disk_bytes / 1e6)
         table.add_row(Text(shown(variant.name)), str(cells), *(f"{value:.0f}" for value in row))
     console.print(table)

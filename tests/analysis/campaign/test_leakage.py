@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from analysis.campaign.leakage import Target, attack_network, write_pictures
+from analysis.campaign.leakage import AttackTarget, attack_network, write_pictures
 from harness.errors import ResultsError
 from harness.networks.splits import Network
 from harness.pictures import Pictures
@@ -44,10 +44,10 @@ USERS = "tests.parts.attacks"
 
 
 @pytest.fixture
-def shipped(tmp_path: Path, network: Network, pictures: Pictures) -> Callable[..., tuple[RunStore, list[Target]]]:
+def shipped(tmp_path: Path, network: Network, pictures: Pictures) -> Callable[..., tuple[RunStore, list[AttackTarget]]]:
     """A run of these attacks whose one cell has shipped what its head makes of the held-out pictures."""
 
-    def ship(*attacks: str, budget_s: float | None = None) -> tuple[RunStore, list[Target]]:
+    def ship(*attacks: str, budget_s: float | None = None) -> tuple[RunStore, list[AttackTarget]]:
         point = network.points[3]
         cell = Cell.model_validate(
             dict.fromkeys(("model", "weights", "weights_sha256", "split", "op", "device", "affinity", "link"), "")
@@ -83,13 +83,13 @@ def shipped(tmp_path: Path, network: Network, pictures: Pictures) -> Callable[..
         store = RunStore.create(tmp_path / f"run-{len(list(tmp_path.iterdir()))}", file)
         for index, picture in enumerate(pictures.held_out.as_float()):
             store.keep_activation("c0", index, save({"activation": network.head(point)(picture[None]).contiguous()}))
-        return store, [Target(cell, point, network.cut(point))]
+        return store, [AttackTarget(cell, point, network.cut(point))]
 
     return ship
 
 
 def test_attacks_that_fail_are_rows_and_change_nothing_of_the_others(
-    shipped: Callable[..., tuple[RunStore, list[Target]]], network: Network, pictures: Pictures
+    shipped: Callable[..., tuple[RunStore, list[AttackTarget]]], network: Network, pictures: Pictures
 ) -> None:
     bad = ("Poisonous", "Exits", "Uncountable", "Undecided", "Bytes")
     store, targets = shipped(*(f"{USERS}:{one}" for one in bad), "linear", f"{USERS}:Mean")
@@ -116,7 +116,7 @@ def test_attacks_that_fail_are_rows_and_change_nothing_of_the_others(
 
 
 def test_ctrl_c_within_an_attack_ends_the_run_and_keeps_what_was_finished(
-    shipped: Callable[..., tuple[RunStore, list[Target]]],
+    shipped: Callable[..., tuple[RunStore, list[AttackTarget]]],
     network: Network,
     pictures: Pictures,
     monkeypatch: pytest.MonkeyPatch,
@@ -129,7 +129,7 @@ def test_ctrl_c_within_an_attack_ends_the_run_and_keeps_what_was_finished(
 
 
 def test_best_takes_a_users_attack_of_the_run_where_that_is_best(
-    shipped: Callable[..., tuple[RunStore, list[Target]]], network: Network, pictures: Pictures
+    shipped: Callable[..., tuple[RunStore, list[AttackTarget]]], network: Network, pictures: Pictures
 ) -> None:
     store, targets = shipped("best", f"{USERS}:Rival", budget_s=1.0)
     best, rival = attack_network(store, network, lambda: network, targets, pictures)
