@@ -1,4 +1,4 @@
-"""Names -> classes, lazily, for every kind of plug-in: models, devices, codecs, attacks, pictures."""
+"""Names -> classes, lazily, for every kind of plug-in: attacks and devices."""
 
 from __future__ import annotations
 

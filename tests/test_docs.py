@@ -56,6 +56,15 @@ def test_every_plug_in_stands_in_the_readme_and_says_what_it_is(name: str) -> No
     assert plug_in.__doc__
 
 
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
+def test_what_a_page_points_to_is_there(page: Path) -> None:
+    text = page.read_text()
+    ours = re.findall(r"`((?:device_runner|harness|analysis|exported_models|tests|docs)/[^`\s*]*)`", text)
+    linked = [page.parent / target for target in re.findall(r"\]\((?!http)([^)#]+)", text)]
+    paths = {*linked, *(ROOT / path for path in ours if "NAME" not in path)}
+    assert sorted(str(path) for path in paths if not path.exists()) == []
+
+
 @pytest.mark.parametrize("page", MEANINGS)
 def test_a_page_s_troubles_say_what_the_code_says(page: str) -> None:
     told = re.findall(r"^\| `([^`]*)` \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
