@@ -36,10 +36,10 @@ class LinkShape:
         Raises:
             UsageError: another form, a rate outside 1 kbit to 100 gbit a second, or a round trip above 2 s.
         """
-        found = _FORM.fullmatch(text)
-        if found is None:
+        match = _FORM.fullmatch(text)
+        if match is None:
             raise UsageError(f"'{text}' is not a valid link", remedy=_EXAMPLE)
-        name, rate, rate_unit, rtt, rtt_unit = found.groups()
+        name, rate, rate_unit, rtt, rtt_unit = match.groups()
         bits_per_s = float(rate) * _BITS_PER_S[rate_unit.lower()]
         rtt_s = round(float(rtt) * _SECONDS[rtt_unit.lower()], 9)  # whole nanoseconds, as head_runner takes them
         if not (1e3 <= bits_per_s <= 100e9 and rtt_s <= 2):

@@ -294,8 +294,8 @@ def _may_be_serial(text: str) -> bool:
 
 def _network(serial: str) -> tuple[str, int] | None:
     """Host and port, where it is one that adb connects to."""
-    found = _NETWORK.fullmatch(serial)
-    return (found["ipv6"] or found["host"], int(found["port"])) if found else None
+    match = _NETWORK.fullmatch(serial)
+    return (match["ipv6"] or match["host"], int(match["port"])) if match else None
 
 
 def _require_port(serial: str) -> None:

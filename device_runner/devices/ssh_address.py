@@ -34,13 +34,13 @@ class SshAddress:
         user, at, place = text.removeprefix(_SCHEME).rpartition("@")
         if ":" in user:
             raise UsageError("an ssh address holds a password", remedy=f"leave it out, and use a key: {_WRITE}")
-        found = _PLACE.fullmatch(place)
-        if not text.startswith(_SCHEME) or found is None or (at and not _USER.fullmatch(user)):
+        match = _PLACE.fullmatch(place)
+        if not text.startswith(_SCHEME) or match is None or (at and not _USER.fullmatch(user)):
             raise UsageError(f"'{text}' is not an ssh address", remedy=_WRITE)
-        port = int(found["port"]) if found["port"] else None
+        port = int(match["port"]) if match["port"] else None
         if port is not None and port not in _PORTS:
             raise UsageError(f"'{text}': no port {port} can be", remedy=f"ports are 1 to 65535: {_WRITE}")
-        return cls(found["host"] or found["ipv6"], user or None, port)
+        return cls(match["host"] or match["ipv6"], user or None, port)
 
     @property
     def options(self) -> list[str]:

@@ -175,8 +175,8 @@ def device_error(said: str, *, name: str, login: str, during: str = "") -> Devic
     """
     lines = said.replace("\r", "").strip() + "\n"
     for meaning in MEANINGS:
-        if found := re.search(meaning.pattern, lines, re.MULTILINE):
-            words = found.groupdict("")
+        if match := re.search(meaning.pattern, lines, re.MULTILINE):
+            words = match.groupdict("")
             if "entry" in words:
                 words["entry"] = shlex.quote(words["entry"])
             where = f"{name}: on the way there" if _THROUGH.search(lines) and "UNKNOWN" not in meaning.pattern else name

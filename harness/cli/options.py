@@ -21,10 +21,10 @@ class Size(click.ParamType[Any]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         """Text -> (height, width)."""
-        found = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", str(value))
-        if not found or min(int(side) for side in found.groups() if side) < 8:
+        match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", str(value))
+        if not match or min(int(side) for side in match.groups() if side) < 8:
             self.fail(f"{value!r} is not a valid size; write 224 or 224x192 (8 pixels or more)", param, ctx)
-        return int(found[1]), int(found[2] or found[1])
+        return int(match[1]), int(match[2] or match[1])
 
 
 class Text(click.ParamType[Any]):
@@ -53,10 +53,10 @@ class Duration(click.ParamType[Any]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Text -> seconds."""
-        found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(s|m)", str(value))
-        if not found or not float(found[1]):
+        match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(s|m)", str(value))
+        if not match or not float(match[1]):
             self.fail(f"{value!r} is not a valid duration; write 60s or 10m (more than 0)", param, ctx)
-        return float(found[1]) * {"s": 1, "m": 60}[found[2]]
+        return float(match[1]) * {"s": 1, "m": 60}[match[2]]
 
 
 class Several(click.ParamType[Any]):

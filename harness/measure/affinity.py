@@ -37,7 +37,7 @@ def core_mask(text: str, device: Device) -> str | None:
 @lru_cache(maxsize=64)
 def _cluster(device: Device, which: str) -> str:
     lines = device.call_checked(["sh", "-c", f"{_FASTEST}; true"], timeout_s=_QUICK_S).decode().splitlines()
-    able = {int(found[1]): int(found[2]) for line in lines if (found := re.fullmatch(r".*/cpu(\d+)/.* (\d+)", line))}
+    able = {int(match[1]): int(match[2]) for line in lines if (match := re.fullmatch(r".*/cpu(\d+)/.* (\d+)", line))}
     if len(set(able.values())) < 2:
         raise UsageError(f"the cores of {device.name} are alike, or it does not tell", remedy="use a mask, or all")
     wanted = max(able.values()) if which == "big" else min(able.values())

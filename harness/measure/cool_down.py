@@ -24,11 +24,11 @@ class CoolDown:
     @staticmethod
     def parse(text: str) -> CoolDown:
         """Read "5s" or "50C". Raises UsageError for anything else."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|C)", text)
-        if not found:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|C)", text)
+        if not match:
             raise UsageError(f"'{text}' is no cool-down", remedy="write seconds or a temperature: 5s or 50C")
-        amount = float(found[1])
-        return CoolDown(seconds=amount) if found[2] == "s" else CoolDown(celsius=amount)
+        amount = float(match[1])
+        return CoolDown(seconds=amount) if match[2] == "s" else CoolDown(celsius=amount)
 
     @property
     def longest_s(self) -> float:

@@ -179,8 +179,8 @@ class Network(CuttableGraph):
         return tuple(self.points[index] for index in sorted(chosen))
 
     def _indices(self, part: str) -> Iterable[int]:
-        if found := re.fullmatch(r"(\d+)(?:-(\d+))?", part):
-            first, last = int(found[1]), int(found[2] or found[1])
+        if match := re.fullmatch(r"(\d+)(?:-(\d+))?", part):
+            first, last = int(match[1]), int(match[2] or match[1])
             if first > last or last >= len(self.points):
                 raise UsageError(
                     f"{self.model.name} has no split {part}", remedy=f"its splits are 0 to {len(self.points) - 1}"

@@ -78,17 +78,17 @@ def test_its_answers_to_what_it_never_saw_are_on_the_range_already(fitted: Attac
 
 
 def test_it_rebuilds_pictures_that_a_head_with_an_inverse_shipped(attack: Attack) -> None:
-    own, unseen = pairs(), pairs(8, seed=1)
+    own, held_out = pairs(), pairs(8, seed=1)
     attack.fit(own, head=mixing_head, budget_s=SHORT_BUDGET_S)
-    reached = psnr_db(unseen.pictures, attack.rebuild(unseen.activations)).mean()
-    assert reached > floor_psnr_db(own.pictures, unseen.pictures).mean() + 10
+    reached = psnr_db(held_out.pictures, attack.rebuild(held_out.activations)).mean()
+    assert reached > floor_psnr_db(own.pictures, held_out.pictures).mean() + 10
 
 
 def test_it_finds_nothing_where_activations_are_noise(attack: Attack) -> None:
-    own, unseen = pairs(noise=True), pairs(8, seed=1, noise=True)
+    own, held_out = pairs(noise=True), pairs(8, seed=1, noise=True)
     attack.fit(own, head=mixing_head, budget_s=SHORT_BUDGET_S)
-    reached = psnr_db(unseen.pictures, attack.rebuild(unseen.activations)).mean()
-    assert reached < floor_psnr_db(own.pictures, unseen.pictures).mean() + 0.5
+    reached = psnr_db(held_out.pictures, attack.rebuild(held_out.activations)).mean()
+    assert reached < floor_psnr_db(own.pictures, held_out.pictures).mean() + 0.5
 
 
 @pytest.mark.parametrize("shape", [(4, 8, 8), (8, 8, 4), (10, 6), (17, 6), (7,), (3, 5, 7)])
@@ -110,30 +110,30 @@ def test_constant_activations_give_the_mean_picture_colour(attack: Attack) -> No
 
 
 def test_it_never_changes_what_it_is_given(attack: Attack) -> None:
-    own, unseen = pairs(), pairs(4, seed=1).activations
-    before = (own.pictures.clone(), own.activations.clone(), unseen.clone())
+    own, held_out = pairs(), pairs(4, seed=1).activations
+    before = (own.pictures.clone(), own.activations.clone(), held_out.clone())
     attack.fit(own, head=mixing_head, budget_s=TINY_BUDGET_S)
-    attack.rebuild(unseen)
+    attack.rebuild(held_out)
     assert all(
-        torch.equal(now, then) for now, then in zip((own.pictures, own.activations, unseen), before, strict=True)
+        torch.equal(now, then) for now, then in zip((own.pictures, own.activations, held_out), before, strict=True)
     )
 
 
 def test_the_same_pairs_give_the_same_pictures(name: str) -> None:
-    unseen = pairs(4, seed=1).activations
+    held_out = pairs(4, seed=1).activations
     answers = []
     for seed in (0, 1):
         torch.manual_seed(seed)  # nobody else's random numbers may matter
         attack = ATTACKS.load(name)()
         attack.fit(pairs(), head=mixing_head, budget_s=TINY_BUDGET_S)
-        answers += [attack.rebuild(unseen), attack.rebuild(unseen)]
+        answers += [attack.rebuild(held_out), attack.rebuild(held_out)]
     assert all(torch.equal(answer, answers[0]) for answer in answers)
 
 
 def test_a_picture_is_rebuilt_the_same_alone_and_among_others(fitted: Attack) -> None:
-    unseen = pairs(20, seed=1).activations
-    together = fitted.rebuild(unseen)
-    alone = torch.cat([fitted.rebuild(one[None]) for one in unseen])
+    held_out = pairs(20, seed=1).activations
+    together = fitted.rebuild(held_out)
+    alone = torch.cat([fitted.rebuild(one[None]) for one in held_out])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
 
 

@@ -18,7 +18,7 @@ struct Destination {
   std::string address;   // host:port of the receiver
   std::vector<std::string> cells;  // one per output
   std::string round;
-  std::optional<LinkShape> shape;  // of a slower link, imitated
+  std::optional<LinkShape> shape;  // slows the link down while it ships
 };
 
 struct Options {

@@ -95,9 +95,9 @@ def test_what_helps_its_own_photographs_alone_is_left_out() -> None:
     first = PICTURES + noise(0.3, 1)
     few = slice(0, 4)  # of two photographs
     blend = Blend.fit([first[few], noise(1, 2)[few]], PICTURES[few], MEAN, SOURCES[few])
-    unseen = slice(4, None)
-    found = blend([first[unseen], noise(1, 2)[unseen]])
-    assert psnr_db(PICTURES[unseen], found).mean() > psnr_db(PICTURES[unseen], first[unseen]).mean()
+    held_out = slice(4, None)
+    found = blend([first[held_out], noise(1, 2)[held_out]])
+    assert psnr_db(PICTURES[held_out], found).mean() > psnr_db(PICTURES[held_out], first[held_out]).mean()
 
 
 def test_answers_that_are_the_mean_picture_give_the_mean_picture() -> None:
@@ -108,9 +108,9 @@ def test_answers_that_are_the_mean_picture_give_the_mean_picture() -> None:
 
 def test_what_it_learned_serves_other_pictures() -> None:
     blend = Blend.fit([PICTURES + noise(0.2, 1), PICTURES + noise(0.2, 2)], PICTURES, MEAN, SOURCES)
-    unseen = smooth(24, seed=1)
-    answers = [unseen + noise(0.2, 3), unseen + noise(0.2, 4)]
-    assert psnr_db(unseen, blend(answers)).mean() > psnr_db(unseen, answers[0]).mean() + 3
+    held_out = smooth(24, seed=1)
+    answers = [held_out + noise(0.2, 3), held_out + noise(0.2, 4)]
+    assert psnr_db(held_out, blend(answers)).mean() > psnr_db(held_out, answers[0]).mean() + 3
 
 
 @pytest.mark.parametrize("size", [(16, 16), (15, 17), (64, 160), (2, 2), (224, 224)])

@@ -106,7 +106,7 @@ def test_what_it_answers_out_of_fold_it_did_not_learn_from(monkeypatch: pytest.M
     attack.fit(own, head=head, budget_s=1e-3)
     linear = Linear()
     linear.fit(own, head=head)
-    assert len(attack.validation_pairs(own)) == len(own), "it has learned nothing, so all are unseen"
+    assert len(attack.validation_pairs(own)) == len(own), "it has learned nothing, so it knows none of them"
     torch.testing.assert_close(attack.out_of_fold(own), linear.out_of_fold(own))
     monkeypatch.setattr(decoder, "_train", lambda _, network, *__: network)
     attack.fit(own, head=head)

@@ -27,12 +27,12 @@ def random_convolution(stride: int, channels: int) -> nn.Conv2d:
 @torch.no_grad()
 def reached(pictures: Pictures, head: nn.Module) -> tuple[float, float]:
     """Mean PSNR on held-out photographs through a head, and the floor."""
-    own, unseen = pictures.train.as_float(), pictures.held_out.as_float()
+    own, held_out = pictures.train.as_float(), pictures.held_out.as_float()
     attack = Linear()
     attack.fit(Pairs(own, head(own), pictures.train.sources), head=head)
     return (
-        float(psnr_db(unseen, attack.rebuild(head(unseen))).mean()),
-        float(floor_psnr_db(own, unseen).mean()),
+        float(psnr_db(held_out, attack.rebuild(head(held_out))).mean()),
+        float(floor_psnr_db(own, held_out).mean()),
     )
 
 
@@ -48,11 +48,11 @@ def test_a_relu_behind_it_costs_some_of_it(photographs: Pictures) -> None:
 
 def test_borders_are_rebuilt_as_well_as_the_rest(photographs: Pictures) -> None:
     head = random_convolution(stride=2, channels=24)
-    own, unseen = photographs.train.as_float(), photographs.held_out.as_float()
+    own, held_out = photographs.train.as_float(), photographs.held_out.as_float()
     attack = Linear()
     with torch.no_grad():
         attack.fit(Pairs(own, head(own), photographs.train.sources), head=head)
-        error = (attack.rebuild(head(unseen)) - unseen).abs()
+        error = (attack.rebuild(head(held_out)) - held_out).abs()
     assert error[:, :, :2].mean() < 3 * error[:, :, 8:-8, 8:-8].mean() + 1e-3
 
 
@@ -75,13 +75,13 @@ def test_strength_is_chosen_across_photographs(photographs: Pictures) -> None:
     """Activations that name the photograph help on the same photographs only; the decoder must not fall for them."""
     known = sorted(set(photographs.train.sources))
     names = torch.tensor([known.index(source) for source in photographs.train.sources])
-    own, unseen = photographs.train.as_float(), photographs.held_out.as_float()
+    own, held_out = photographs.train.as_float(), photographs.held_out.as_float()
     attack = Linear()
     attack.fit(Pairs(own, F.one_hot(names, 64).float() * 10, photographs.train.sources), head=torch.flatten)
-    stranger = torch.zeros(len(unseen), 64)
+    stranger = torch.zeros(len(held_out), 64)
     stranger[:, 40] = 10
-    psnr = psnr_db(unseen, attack.rebuild(stranger)).mean()
-    assert psnr > floor_psnr_db(own, unseen).mean() - 0.5
+    psnr = psnr_db(held_out, attack.rebuild(stranger)).mean()
+    assert psnr > floor_psnr_db(own, held_out).mean() - 0.5
 
 
 def test_many_channels_are_reduced_and_still_inverted(photographs: Pictures) -> None:
@@ -91,12 +91,12 @@ def test_many_channels_are_reduced_and_still_inverted(photographs: Pictures) -> 
 
 def test_it_answers_out_of_fold_as_if_it_did_not_know_the_photograph(photographs: Pictures) -> None:
     head = nn.Sequential(random_convolution(stride=4, channels=12), nn.ReLU())
-    own, unseen = photographs.train.as_float(), photographs.held_out.as_float()
+    own, held_out = photographs.train.as_float(), photographs.held_out.as_float()
     with torch.no_grad():
         pairs = Pairs(own, head(own), photographs.train.sources)
         attack = Linear()
         attack.fit(pairs, head=head)
-        reached = float(psnr_db(unseen, attack.rebuild(head(unseen))).mean())
+        reached = float(psnr_db(held_out, attack.rebuild(head(held_out))).mean())
     out_of_fold = attack.out_of_fold(pairs)
     known = psnr_db(own, attack.rebuild(pairs.activations)).mean()
     assert psnr_db(own, out_of_fold).mean() < known

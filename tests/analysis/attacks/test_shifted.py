@@ -23,11 +23,11 @@ def test_dead_leaves_are_pictures_always_the_same_and_no_two_alike() -> None:
 
 
 def test_what_it_rebuilds_does_not_depend_on_the_receivers_photographs() -> None:
-    unseen = head(torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(9)))
+    held_out = head(torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(9)))
     answers = []
     for seed in (0, 1):
         seen = torch.rand(24, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
         attack = ShiftedDecoder()
         attack.fit(Pairs(seen, head(seen), tuple("abcd" * 6)), head=head, budget_s=1e-3)
-        answers.append(attack.rebuild(unseen))
+        answers.append(attack.rebuild(held_out))
     assert torch.equal(*answers)

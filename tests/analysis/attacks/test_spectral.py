@@ -41,7 +41,7 @@ def pairs(count: int, seed: int, head: HeadFunction = HEAD) -> Pairs:
     return Pairs(seen, head(seen), tuple(f"photograph-{index % 8}" for index in range(count)))
 
 
-OWN, UNSEEN = pairs(48, 0), pairs(8, 1)
+OWN, HELD_OUT = pairs(48, 0), pairs(8, 1)
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +69,14 @@ def blends(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Tensor], Tensor]]
 
 
 def test_it_beats_the_linear_decoder_by_more_than_3_db(fitted: Spectral) -> None:
-    linear = psnr_db(UNSEEN.pictures, fitted.start.rebuild(UNSEEN.activations))
-    reached = psnr_db(UNSEEN.pictures, fitted.rebuild(UNSEEN.activations))
+    linear = psnr_db(HELD_OUT.pictures, fitted.start.rebuild(HELD_OUT.activations))
+    reached = psnr_db(HELD_OUT.pictures, fitted.rebuild(HELD_OUT.activations))
     assert reached.mean() > linear.mean() + 3
     assert (reached > linear).all()
 
 
 def test_what_it_reached_on_validation_pictures_is_about_what_it_reaches_on_unseen_ones(fitted: Spectral) -> None:
-    reached = float(psnr_db(UNSEEN.pictures, fitted.rebuild(UNSEEN.activations)).mean())
+    reached = float(psnr_db(HELD_OUT.pictures, fitted.rebuild(HELD_OUT.activations)).mean())
     assert abs(reached - fitted.progress[-1].psnr_db) < 2
 
 
@@ -92,7 +92,7 @@ def test_without_time_it_is_no_worse_than_what_it_starts_from() -> None:
     linear, attack = Linear(), Spectral()
     linear.fit(OWN, head=HEAD)
     attack.fit(OWN, head=HEAD, budget_s=NO_TIME_S)
-    before, after = (psnr_db(UNSEEN.pictures, one.rebuild(UNSEEN.activations)).mean() for one in (linear, attack))
+    before, after = (psnr_db(HELD_OUT.pictures, one.rebuild(HELD_OUT.activations)).mean() for one in (linear, attack))
     assert after > before - 0.1
 
 
@@ -164,7 +164,7 @@ def test_a_larger_budget_never_does_fewer_evaluations(monkeypatch: pytest.Monkey
         attack.fit(OWN, head=clock, budget_s=budget_s)
         assert clock.asked <= budget_s + 3, "at most the first evaluation of each search may come too late"
         before = clock.asked
-        attack.rebuild(UNSEEN.activations)
+        attack.rebuild(HELD_OUT.activations)
         done.append(clock.asked - before)
     assert done == sorted(done)
     assert done[0] == 1
@@ -176,7 +176,7 @@ def test_without_a_budget_a_picture_takes_as_many_evaluations_on_every_machine(
 ) -> None:
     clock = Clock(monkeypatch, HEAD)
     monkeypatch.setattr(fitted, "_head", clock)
-    fitted.rebuild(UNSEEN.activations)
+    fitted.rebuild(HELD_OUT.activations)
     assert clock.asked == fitted._evaluations <= EVALUATIONS
 
 

@@ -20,8 +20,8 @@ from tests.parts import attacks
 from tests.parts.smooth import mixing_head, smooth_pictures
 
 OWN = Pairs(smooth_pictures(12, 0), mixing_head(smooth_pictures(12, 0)), tuple("abcdef" * 2))
-UNSEEN = smooth_pictures(4, 1)
-SHIPPED = mixing_head(UNSEEN)
+HELD_OUT = smooth_pictures(4, 1)
+SHIPPED = mixing_head(HELD_OUT)
 
 
 def trial(kind: type[Attack]) -> Trial:
@@ -44,7 +44,7 @@ def whole(kind: type[Attack]) -> Tensor:
 
 
 def test_an_attack_that_needs_no_init_of_its_parent_works_without() -> None:
-    assert whole(attacks.Forgetful).shape == UNSEEN.shape
+    assert whole(attacks.Forgetful).shape == HELD_OUT.shape
 
 
 @pytest.mark.parametrize("method", ["__init__", "skip", "_fit", "_rebuild", "progress", "converged", "chosen"])

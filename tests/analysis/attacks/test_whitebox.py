@@ -23,13 +23,13 @@ def pairs(count: int, seed: int, head: HeadFunction = mixing_head) -> Pairs:
     return Pairs(seen, head(seen), tuple(f"photograph-{index % 6}" for index in range(count)))
 
 
-OWN, UNSEEN = pairs(12, 0), pairs(4, 1)
+OWN, HELD_OUT = pairs(12, 0), pairs(4, 1)
 
 
 def test_it_rebuilds_what_a_head_with_an_inverse_shipped() -> None:
     attack = WhiteBox()
     attack.fit(OWN, head=mixing_head)
-    assert psnr_db(UNSEEN.pictures, attack.rebuild(UNSEEN.activations)).min() > 30
+    assert psnr_db(HELD_OUT.pictures, attack.rebuild(HELD_OUT.activations)).min() > 30
 
 
 def test_it_learns_nothing_but_a_weight_that_serves_its_own_pictures_best() -> None:
@@ -51,7 +51,7 @@ def test_it_learns_nothing_but_a_weight_that_serves_its_own_pictures_best() -> N
 def test_without_time_it_answers_with_about_grey() -> None:
     attack = WhiteBox()
     attack.fit(OWN, head=mixing_head, budget_s=NO_TIME_S)
-    assert (attack.rebuild(UNSEEN.activations) - 0.5).abs().mean() < 0.15
+    assert (attack.rebuild(HELD_OUT.activations) - 0.5).abs().mean() < 0.15
 
 
 def test_a_larger_budget_never_does_fewer_evaluations_and_both_starts_get_their_share(
@@ -64,7 +64,7 @@ def test_a_larger_budget_never_does_fewer_evaluations_and_both_starts_get_their_
         attack = WhiteBox()
         attack.fit(OWN, head=clock, budget_s=budget_s)
         before = clock.asked
-        attack.rebuild(UNSEEN.activations)
+        attack.rebuild(HELD_OUT.activations)
         done.append(clock.asked - before)
         assert clock.asked <= budget_s + 2 * RESTARTS
     assert done == sorted(done)
@@ -81,7 +81,7 @@ def test_the_answer_is_of_whichever_start_came_closer(monkeypatch: pytest.Monkey
         return torch.full_like(start, next(found)), next(losses)
 
     monkeypatch.setattr(attack, "_descend", descended)
-    rebuilt = attack.rebuild(UNSEEN.activations)[:, 0, 0, 0]
+    rebuilt = attack.rebuild(HELD_OUT.activations)[:, 0, 0, 0]
     torch.testing.assert_close(rebuilt, torch.tensor([0.2, 0.7, 0.2, 0.5]))
 
 
@@ -89,4 +89,4 @@ def test_a_head_that_gives_no_numbers_leaves_grey(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(whitebox, "STEPS", 3)
     attack = WhiteBox()
     attack.fit(OWN, head=lambda seen: mixing_head(seen) * math.nan)
-    assert torch.equal(attack.rebuild(UNSEEN.activations), torch.full_like(UNSEEN.pictures, 0.5))
+    assert torch.equal(attack.rebuild(HELD_OUT.activations), torch.full_like(HELD_OUT.pictures, 0.5))

@@ -28,10 +28,10 @@ def attack(request: pytest.FixtureRequest) -> Attack:
 
 @pytest.mark.parametrize("head", [mixing_head, token_head])
 def test_it_rebuilds_more_than_the_mean_picture(attack: Attack, head: HeadFunction) -> None:
-    own, unseen = smooth_pictures(64, 0), smooth_pictures(4, 1)
+    own, held_out = smooth_pictures(64, 0), smooth_pictures(4, 1)
     attack.fit(Pairs(own, head(own), tuple("abcdefgh" * 8)), head=head, budget_s=1.0)
-    rebuilt = attack.rebuild(head(unseen))
-    assert psnr_db(unseen, rebuilt).mean() > floor_psnr_db(own, unseen).mean() + 2
+    rebuilt = attack.rebuild(head(held_out))
+    assert psnr_db(held_out, rebuilt).mean() > floor_psnr_db(own, held_out).mean() + 2
 
 
 def test_it_takes_vectors(attack: Attack) -> None:
