@@ -7,7 +7,6 @@ A bundle for devices is sealed (sealed.py): it needs nothing of the system that 
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -25,7 +24,7 @@ from device_runner import sealed
 from device_runner.cache import cache_folder, make_cache_folder
 from device_runner.errors import BuildError, UsageError
 from device_runner.executorch_sdk import executorch_version, foreign_sdk, installed_sdk
-from device_runner.files import locked, remove_left_over, scratch_beside
+from device_runner.files import digest, locked, remove_left_over, scratch_beside
 from device_runner.registry import suggest
 
 NATIVE_FOLDER = Path(__file__).parent / "native"
@@ -160,16 +159,12 @@ def _find_build_tool(name: str, bin_constant: str) -> Path:
 
 def _content_hash(target: str, chosen: Target, compiler: Path) -> str:
     """Return the SHA-256 of all that a bundle is made from."""
-    digest = hashlib.sha256()
-    facts = [target, repr(chosen), executorch_version(), _compiler_version(compiler)]
-    parts = [fact.encode() for fact in facts]
+    parts: list[object] = [target, chosen, executorch_version(), _compiler_version(compiler)]
     if chosen.loader:
         parts.append(Path(sealed.__file__).read_bytes())
     for source in sorted(path for path in NATIVE_FOLDER.rglob("*") if path.is_file()):
-        parts += [str(source.relative_to(NATIVE_FOLDER)).encode(), source.read_bytes()]
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little") + part)
-    return digest.hexdigest()
+        parts += [str(source.relative_to(NATIVE_FOLDER)), source.read_bytes()]
+    return digest(*parts)
 
 
 def _compiler_version(compiler: Path) -> str:

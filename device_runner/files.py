@@ -26,11 +26,12 @@ def file_sha256(path: Path) -> str:
 
 
 def digest(*parts: object) -> str:
-    """sha256 over parts, as hexadecimal: bytes as they are, anything else as `repr` writes it, each with its length."""
+    """sha256 over parts, as hexadecimal: bytes as they are, anything else as `repr` writes it; each with its length."""
     total = hashlib.sha256()
     for part in parts:
-        content = part if isinstance(part, bytes) else repr(part).encode()
-        total.update(len(content).to_bytes(8, "little") + content)
+        content = memoryview(part if isinstance(part, bytes | memoryview) else repr(part).encode())
+        total.update(content.nbytes.to_bytes(8, "little"))
+        total.update(content)
     return total.hexdigest()
 
 

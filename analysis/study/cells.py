@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analysis.study.families import DEPTHS, FAMILIES, Member
 from analysis.study.photographs import FOLDS, HELD_OUT_PICTURES, TRAIN_PICTURES
+from device_runner.files import digest
 
 SEEDS, QUICK_SEEDS = 10, 2
 # Folds of photographs that each seed of the families is judged on; they rotate with the seed.
@@ -80,8 +80,7 @@ class StudyCell(BaseModel):
 
     def key(self, photographs_sha256: str) -> str:
         """Hash of all that decides the cell's figures: itself, the photographs, and the code of what is studied."""
-        parts = (self.model_dump_json(), photographs_sha256, _protocol())
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+        return digest(self.model_dump_json(), photographs_sha256, _protocol())[:24]
 
 
 @dataclass(frozen=True)
@@ -204,11 +203,8 @@ def _protocol() -> str:
     package = Path(__file__).parents[1]
     files = [package / "judging.py", package / "metrics.py", *sorted((package / "attacks").glob("*.py"))]
     files += [package / "study" / name for name in ("families.py", "fitting.py", "specimens.py")]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(_without_words(file.read_text()).encode())
     settings = (TRAIN_PICTURES, HELD_OUT_PICTURES, FOLDS, SHARES, FIT_TARGET, FIT_MOST_STEPS, version("torch"))
-    return f"{settings} {digest.hexdigest()}"
+    return digest(settings, *(_without_words(file.read_text()) for file in files))
 
 
 def _without_words(source: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from device_runner.files import digest
 from harness.errors import PictureError
 from harness.pictures import Pictures, collect, sha256_of, summary
 from harness.pictures.crops import held_out_crops, training_crops
@@ -79,8 +79,5 @@ def gather(specs: Sequence[str], note: Note = silent) -> Photographs:
         raise PictureError(
             f"{sources} photographs are too few for a study", remedy=f"give at least {FEWEST_PHOTOGRAPHS}"
         )
-    digest = hashlib.sha256()
-    for photograph in kept:
-        digest.update(f"{photograph.source} {photograph.pixels.shape}".encode())
-        digest.update(np.ascontiguousarray(photograph.pixels).tobytes())
-    return Photographs(kept, " and ".join(collection.title for collection in collections), digest.hexdigest())
+    sha256 = digest(*(part for p in kept for part in (p.source, p.pixels.shape, p.pixels.tobytes())))
+    return Photographs(kept, " and ".join(collection.title for collection in collections), sha256)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import ipaddress
 import os
 import tempfile
@@ -24,6 +23,7 @@ from device_runner.devices.lease import Lease
 from device_runner.devices.power import PowerSource, find_power_source
 from device_runner.devices.remote import RemoteDevice
 from device_runner.errors import DeviceError, HeldError, RunnerCode, RunnerError, UsageError
+from device_runner.files import digest
 from device_runner.frames import Frame, encode_payload
 from device_runner.link import LinkShape
 from device_runner.runner import Job, Shipping, run_program
@@ -129,7 +129,7 @@ def _alone(name: str, address: str) -> Iterator[None]:
     """
     locks = cache_folder() / "devices"
     make_cache_folder(locks)
-    path = locks / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+    path = locks / f"{digest(name)[:16]}.lock"
     with path.open("a+") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stderr
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
+from device_runner.files import digest
 from device_runner.raised import in_brackets, in_one_line, place
 from harness.errors import SplitError
 from harness.networks.process_state import kept
@@ -108,12 +108,12 @@ def digests(graph: fx.GraphModule) -> Mapping[str, str]:
     Raises:
         SplitError: a weight has no numbers, or is no tensor.
     """
-    digests: dict[fx.Node, str] = {}
+    by_node: dict[fx.Node, str] = {}
     for node in graph.graph.nodes:
         own = _constant_digest(graph, str(node.target)) if node.op == "get_attr" else _operation(node)
-        arguments = fx.map_arg((node.args, node.kwargs), lambda n: digests[n])
-        digests[node] = hashlib.sha256(f"{node.op} {own} {arguments!r}".encode()).hexdigest()
-    return {node.name: digest for node, digest in digests.items()}
+        arguments = fx.map_arg((node.args, node.kwargs), lambda n: by_node[n])
+        by_node[node] = digest(node.op, own, arguments)
+    return {node.name: sha256 for node, sha256 in by_node.items()}
 
 
 def _operation(node: fx.Node) -> str:
@@ -145,9 +145,7 @@ def tensor_digest(name: str, value: Tensor) -> str:
     plain = (value.to_dense() if value.layout != torch.strided else value).detach().cpu()
     plain = plain.resolve_conj().resolve_neg().contiguous()
     flat = plain.as_strided((plain.numel(),), (1,))  # torch calls some strides of sides of 1 contiguous that are not 1
-    digest = hashlib.sha256(f"{value.dtype} {tuple(value.shape)} ".encode())
-    digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return digest(value.dtype, tuple(value.shape), flat.view(torch.uint8).numpy().data)
 
 
 def op_name(node: fx.Node) -> str:

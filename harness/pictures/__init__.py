@@ -6,11 +6,11 @@ is on disk already (`torchvision:CIFAR10:/data`).
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from device_runner.errors import UsageError
+from device_runner.files import digest
 from device_runner.shown import shown
 from harness.errors import PictureError
 from harness.pictures.crops import PictureSet, held_out_crops, training_crops
@@ -97,8 +97,4 @@ def collect(spec: str, size: tuple[int, int], seed: int, held_out_count: int, no
 
 def sha256_of(*sets: PictureSet) -> str:
     """Over pixels, shapes and source names."""
-    digest = hashlib.sha256()
-    for pictures in sets:
-        digest.update(repr((tuple(pictures.pixels.shape), pictures.sources)).encode())
-        digest.update(pictures.pixels.numpy().tobytes())
-    return digest.hexdigest()
+    return digest(*(part for s in sets for part in (tuple(s.pixels.shape), s.sources, s.pixels.numpy().tobytes())))
