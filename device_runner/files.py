@@ -15,8 +15,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import psutil
+
+# A forked process may outlive its killed parent by seconds: it must not hold the parent's locks.
+_held: dict[Path, IO[str]] = {}
+os.register_at_fork(after_in_child=lambda: [file.close() for file in _held.values()])
 
 
 def file_sha256(path: Path) -> str:
@@ -84,8 +89,25 @@ def remove_left_over(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes wait for; the kernel frees it if this process dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock on a file, which is made where it is missing; the kernel frees it if this process dies.
+
+    Args:
+        wait: for whoever holds it; otherwise that is an error.
+
+    Raises:
+        BlockingIOError: it is held already, and is not waited for.
+        OSError: the file cannot be written.
+    """
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        _held[path] = file
+        try:
+            yield
+        finally:
+            del _held[path]
+
+
+def holds(path: Path) -> bool:
+    """Whether this very process holds the lock on a file."""
+    return path in _held

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -12,8 +11,9 @@ from typing import BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from analysis.study.cells import StudyCell
+from device_runner import files
 from harness.errors import ResultsError
-from harness.results.lock import locked
+from harness.results.files import locked
 
 
 class CutFacts(BaseModel):
@@ -111,8 +111,7 @@ class StudyJournal:
             ResultsError: no space left.
         """
         try:
-            with self._path.open("r+b") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX)
+            with files.locked(self._path), self._path.open("r+b") as stream:
                 stream.write(_torn(stream) + record.model_dump_json().encode() + b"\n")
                 stream.flush()
                 os.fsync(stream.fileno())

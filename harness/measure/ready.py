@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -23,7 +21,7 @@ from device_runner.devices.lease import Lease
 from device_runner.devices.power import PowerSource, find_power_source
 from device_runner.devices.remote import RemoteDevice
 from device_runner.errors import DeviceError, HeldError, RunnerCode, RunnerError, UsageError
-from device_runner.files import digest
+from device_runner.files import digest, holds, locked
 from device_runner.frames import Frame, encode_payload
 from device_runner.link import LinkShape
 from device_runner.runner import Job, Shipping, run_program
@@ -35,9 +33,6 @@ WayBack = Literal["auto", "direct", "tunnel"]
 
 _LOOPBACK = "127.0.0.1"
 _KNOCK_S = 30.0
-# A process forked to lower heads may outlive a killed harness by seconds: it must not hold the harness's locks.
-_held: dict[Path, IO[str]] = {}
-os.register_at_fork(after_in_child=lambda: [stream.close() for stream in _held.values()])
 _SMALLEST_PICTURE = np.zeros((1, 3, 8, 8), np.uint8)
 
 
@@ -130,26 +125,19 @@ def _alone(name: str, address: str) -> Iterator[None]:
     locks = cache_folder() / "devices"
     make_cache_folder(locks)
     path = locks / f"{digest(name)[:16]}.lock"
-    with path.open("a+") as stream:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(path, wait=False))
         except BlockingIOError as exc:
-            stream.seek(0)
-            holder = stream.read() or address
-            if holder != address and path in _held:
+            holder = path.read_text() or address
+            if holder != address and holds(path):
                 raise UsageError(f"{holder} and {address} are the same machine", remedy="name it once") from exc
             same = f" ({holder} is the same machine)" if holder != address else ""
             raise HeldError(
                 f"another harness is measuring on {address}{same}", remedy="wait for it, or end it"
             ) from exc
-        stream.truncate(0)
-        stream.write(address)
-        stream.flush()
-        _held[path] = stream
-        try:
-            yield
-        finally:
-            del _held[path]
+        path.write_text(address)
+        yield
 
 
 def _find_way_back(device: Device, runner: Sequence[str], way_back: WayBack) -> tuple[Receiver, bool]:

@@ -1,10 +1,11 @@
-"""Files of a run: whole or not there, and whatever is wrong with one is said with its name."""
+"""Files of a run: whole or not there, written by one process, and whatever is wrong with one is said with its name."""
 
 from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +35,28 @@ def _remedy(exc: OSError) -> str:
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return "free disk space, then --resume"
     return "see that its folder is there and can be written, then --resume"
+
+
+@contextmanager
+def locked(folder: Path, other: str) -> Iterator[None]:
+    """Keep others from this folder for as long as the block runs; the lock goes with the process.
+
+    Args:
+        other: what else would be writing there, as the error says it: "another process".
+
+    Raises:
+        ResultsError: it is being written already, or cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(files.locked(folder / "lock", wait=False))
+        except BlockingIOError as exc:
+            raise ResultsError(f"{folder} is being written by {other}", remedy="wait for it") from exc
+        except OSError as exc:
+            raise ResultsError(
+                f"{folder} cannot be written: {exc.strerror}", remedy="make it writable, or copy it"
+            ) from exc
+        yield
 
 
 def read_model(path: Path, kind: type[Checked], update: Callable[[Content], Content] | None = None) -> Checked:

@@ -22,9 +22,8 @@ from pydantic import BaseModel
 from device_runner import files
 from device_runner.files import safe_name
 from harness.errors import ResultsError
-from harness.results.files import read_model, write_whole
+from harness.results.files import locked, read_model, write_whole
 from harness.results.journal import Journal
-from harness.results.lock import locked
 from harness.results.migrations import migrate
 from harness.results.schema import SCHEMA_VERSION, Cell, RunFile
 from harness.results.tables import TABLES, TableName, make_table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from device_runner.files import partial_beside, remove_left_over, safe_name, scratch_beside, whole_file, write_whole
+from device_runner.files import (
+    holds,
+    locked,
+    partial_beside,
+    remove_left_over,
+    safe_name,
+    scratch_beside,
+    whole_file,
+    write_whole,
+)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a b/c", "..", "", "package.module:Class"])
@@ -76,3 +86,38 @@ def test_what_the_killed_left_goes_and_what_others_write_now_stays(tmp_path: Pat
         path.touch()
     remove_left_over(tmp_path)
     assert sorted(path for path in tmp_path.rglob("*")) == sorted([*kept, tmp_path / "deep"])
+
+
+def test_a_lock_is_held_once_and_told_apart_from_those_of_others(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path):
+        assert holds(path)
+        with pytest.raises(BlockingIOError), locked(path, wait=False):
+            pass
+        assert holds(path), "whoever was refused took nothing away"
+    assert not holds(path)
+    with locked(path, wait=False):
+        pass
+
+
+def test_a_lock_ends_with_its_process_not_with_that_process_s_children(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time; from pathlib import Path; from device_runner.files import locked\n"
+        "with locked(Path(sys.argv[1])):\n"
+        "    if child := os.fork(): print(child, flush=True)\n"
+        "    time.sleep(60)"
+    )
+    path = tmp_path / "lock"
+    holder = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE)
+    assert holder.stdout
+    child = int(holder.stdout.readline())
+    try:
+        with pytest.raises(BlockingIOError), locked(path, wait=False):
+            pass
+        holder.kill()
+        holder.wait(60)
+        with locked(path, wait=False):
+            os.kill(child, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        holder.stdout.close()

@@ -17,8 +17,7 @@ import pytest
 from device_runner.report import OutputReport, RunnerReport, Shipment, Verification
 from harness.errors import ResultsError
 from harness.results.columns import LEAKAGE, ROUNDS, SAMPLES, arrow_schema
-from harness.results.files import write_whole
-from harness.results.lock import locked
+from harness.results.files import locked, write_whole
 from harness.results.schema import (
     SCHEMA_VERSION,
     DeviceEntry,
