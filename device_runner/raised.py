@@ -6,6 +6,7 @@ import sysconfig
 import traceback
 from pathlib import Path
 
+from device_runner.said import first_line
 from device_runner.shown import shown
 
 _ROOT = Path(__file__).parents[1]
@@ -20,27 +21,23 @@ def in_one_line(error: BaseException) -> str:
 
     The line is the user's own: the last one that is neither ours nor a library's, where there is one.
     """
-    words = " ".join(shown(_message(error)).split())
-    if len(words) > _LONGEST:
-        words = words[: _LONGEST - 3] + "..."
-    return f"{type(error).__name__}{f': {words}' if words else ''}{in_brackets(place(error))}"
+    return f"{class_and_message(error)}{in_brackets(place(error))}"
+
+
+def class_and_message(error: BaseException) -> str:
+    """The class, and the first line of the message where there is one: "KeyError: 'backbone'"."""
+    words = _message(error)
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def message_or_class(error: BaseException) -> str:
+    """The first line of the message, or else the class."""
+    return _message(error) or type(error).__name__
 
 
 def in_brackets(text: str) -> str:
     """' (networks.py:150)', or nothing."""
     return f" ({text})" if text else ""
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
-        return error.msg
-    if isinstance(error, SystemExit):
-        return f"it ended with status {error.code}"
-    try:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-    except Exception:  # a class of the user's own may fail to say what happened
-        return ""
-    return lines[0] if lines else ""
 
 
 def place(error: BaseException) -> str:
@@ -53,6 +50,23 @@ def place(error: BaseException) -> str:
     if not own:  # the user's code is an installed package
         own = [frame for frame in frames if "torch" not in Path(frame.filename).parts]
     return f"{shown(Path(own[-1].filename).name)}:{own[-1].lineno}" if own else ""
+
+
+def _message(error: BaseException) -> str:
+    """The first line that holds anything, safe to print, of at most 200 characters; "" where there is none."""
+    words = " ".join(shown(_words(error)).split())
+    return words if len(words) <= _LONGEST else words[: _LONGEST - 3] + "..."
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return error.msg
+    if isinstance(error, SystemExit):
+        return f"it ended with status {error.code}"
+    try:
+        return first_line(str(error))
+    except Exception:  # a class of the user's own may fail to say what happened
+        return ""
 
 
 def _is_library(filename: str) -> bool:

@@ -50,9 +50,3 @@ class LostDeviceError(SplitbenchError):
     def __init__(self, device: str, *failures: DeviceError) -> None:
         why = next((failure for failure in failures if failure.remedy), failures[0])
         super().__init__(f"{device} was lost: {why.message}", remedy=f"{why.remedy or 'look at it'}, then --resume")
-
-
-def first_line(exc: Exception) -> str:
-    """Class and first line of what a library raised, for a message of one line."""
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return f"{type(exc).__name__}: {lines[0] if lines else 'no message'}"

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from device_runner.bundle import Bundle
 from device_runner.errors import DeviceError, UsageError
-from device_runner.said import last_line
+from device_runner.said import first_line, last_line
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Completed:
     @property
     def said(self) -> str:
         """The first line of what it complained of, or else its status."""
-        lines = self.stderr.decode(errors="replace").strip().splitlines()
-        return lines[0] if lines else f"status {self.status}"
+        return first_line(self.stderr, otherwise=f"status {self.status}")
 
     @property
     def last_line(self) -> str:

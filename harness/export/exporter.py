@@ -22,8 +22,9 @@ from torch import Tensor
 
 from device_runner.files import digest, file_sha256, partial_beside, remove_left_over, safe_name
 from device_runner.frames import Frame, encode_payload
+from device_runner.raised import class_and_message
 from harness.codecs import Uint8
-from harness.errors import ExportError, first_line
+from harness.errors import ExportError
 from harness.export.lowering import Lowered, LoweringRequest, serve, warm_up
 from harness.export.manifest import (
     MANIFEST,
@@ -228,7 +229,9 @@ class _Exporter:
         except ExportError as exc:
             return exc
         except Exception as exc:  # PyTorch ran the user's network
-            return ExportError(f"{request.program} cannot be computed: {first_line(exc)}", remedy="cut before it")
+            return ExportError(
+                f"{request.program} cannot be computed: {class_and_message(exc)}", remedy="cut before it"
+            )
 
     @property
     def _is_int8(self) -> bool:

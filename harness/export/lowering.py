@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx import traceback
 
-from harness.errors import first_line
+from device_runner.raised import class_and_message
 from harness.export.operators import count_operators
 from harness.networks.constants import compute_weights, separate_constants
 from harness.networks.cutting import extract_head
@@ -91,7 +91,7 @@ def _attempt(graph: fx.GraphModule, picture: Tensor, request: LoweringRequest) -
     except OSError as exc:
         return Lowered(failure=f"{request.target.name} cannot be written ({exc.strerror}); free disk space")
     except Exception as exc:  # the exporter raises anything; the row carries the reason
-        return Lowered(failure=first_line(exc))
+        return Lowered(failure=class_and_message(exc))
     finally:
         gc.enable()
         gc.collect()

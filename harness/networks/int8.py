@@ -27,8 +27,9 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
+from device_runner.raised import class_and_message
 from harness.codecs import Int8
-from harness.errors import ExportError, first_line
+from harness.errors import ExportError
 from harness.networks.constants import compute_weights, separate_constants
 from harness.networks.graph import op_name
 from harness.networks.splits import Cut, CuttableGraph, Network, SplitPoint
@@ -137,7 +138,8 @@ class QuantizedNetwork(CuttableGraph):
                 self._graphs[batch] = self._convert(batch)
             except Exception as exc:  # the quantiser documents no base of what it raises
                 self._failure = ExportError(
-                    f"{self.network.model.name} cannot be quantised: {first_line(exc)}", remedy="use --precision fp32"
+                    f"{self.network.model.name} cannot be quantised: {class_and_message(exc)}",
+                    remedy="use --precision fp32",
                 )
                 raise self._failure from exc
         return self._graphs[batch]

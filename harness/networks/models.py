@@ -15,6 +15,7 @@ import torchvision
 from torch import Tensor, nn
 
 from device_runner.errors import UsageError
+from device_runner.raised import message_or_class
 from device_runner.registry import import_object, suggest
 from harness.errors import ModelError
 from harness.networks.brought import make_network, make_plain
@@ -121,7 +122,7 @@ def load_model(
     try:
         network = source.build(size)
     except (RuntimeError, ValueError, TypeError, AssertionError) as exc:
-        raise ModelError(f"{name} cannot be built for {size[0]}x{size[1]} pictures: {_first_line(exc)}") from exc
+        raise ModelError(f"{name} cannot be built for {size[0]}x{size[1]} pictures: {message_or_class(exc)}") from exc
     state, label = _weights(source, name, weights)
     if state is not None:
         label = "; ".join([label, *load_state(network, state, label)])
@@ -135,7 +136,7 @@ def load_model(
             try:
                 calibrate_batch_norm(module, calibration(size))
             except RuntimeError as exc:
-                raise ModelError(f"{name} does not take {size[0]}x{size[1]} pictures: {_first_line(exc)}") from exc
+                raise ModelError(f"{name} does not take {size[0]}x{size[1]} pictures: {message_or_class(exc)}") from exc
     if source.is_brought:
         check_purity(name, module, size)
         make_plain(module)  # only now: what was saved and what is checked are the weights as they were brought
@@ -228,7 +229,7 @@ def _torchvision_source(name: str) -> _Source:
                 state = pretrained_weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
             except (OSError, RuntimeError) as exc:
                 raise ModelError(
-                    f"the weights of {name} are not on this machine and cannot be fetched ({_first_line(exc)})",
+                    f"the weights of {name} are not on this machine and cannot be fetched ({message_or_class(exc)})",
                     remedy=f"put {pretrained_weights.url.rsplit('/', 1)[-1]} into {torch.hub.get_dir()}/checkpoints, "
                     "or use --weights random",
                 ) from exc
@@ -281,7 +282,3 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _first_line(exc: BaseException) -> str:
-    return (str(exc).strip() or type(exc).__name__).splitlines()[0]

@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from device_runner.raised import message_or_class
+from device_runner.said import last_line
 from harness.errors import ModelError
 
 StateDict = Mapping[str, Tensor]
@@ -103,9 +105,8 @@ def _classes(path: Path) -> list[str]:
 
 
 def _damaged(path: Path, kind: str, exc: Exception) -> ModelError:
-    reason = (str(exc).strip() or type(exc).__name__).splitlines()[0][:200]
     return ModelError(
-        f"{path} is a damaged {kind} file, or none, and nothing in it was run: {reason}",
+        f"{path} is a damaged {kind} file, or none, and nothing in it was run: {message_or_class(exc)}",
         remedy="fetch or save it again",
     )
 
@@ -233,7 +234,7 @@ def _misfit(own: StateDict, state: StateDict, exc: Exception) -> str:
         names = [name for name in (*own, *state) if name in those and not name.endswith("num_batches_tracked")]
         if names:
             return f"'{names[0]}'{f' and {len(names) - 1} others' if len(names) > 1 else ''}: {what}"
-    return str(exc).strip().splitlines()[-1].strip()[:200]
+    return last_line(str(exc))[:200]
 
 
 def _shape(shape: tuple[int, ...]) -> str:
