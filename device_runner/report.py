@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from device_runner.strict import StrictModel
 
 
-class Verification(BaseModel):
+class Verification(StrictModel):
     """How far the device's output is from the expected one; NaN or infinity leave both empty."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_abs_err: float | None
     cosine: float | None
     passed: bool
 
 
-class Shipment(BaseModel):
+class Shipment(StrictModel):
     """One held-out picture's way: from the picture to the tail's answer, on the device's clock.
 
     Attributes:
         head_ns, end_to_end_ns: None where the program has several outputs: its run is all of theirs.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     picture: int
     head_ns: int | None
@@ -34,7 +32,7 @@ class Shipment(BaseModel):
     wire_bytes: int
 
 
-class OutputReport(BaseModel):
+class OutputReport(StrictModel):
     """One output of a program: the activation of one split point.
 
     Attributes:
@@ -42,23 +40,19 @@ class OutputReport(BaseModel):
         shipments: by picture.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     dtype: str
     shape: tuple[int, ...]
     verification: Verification | None
     shipments: list[Shipment]
 
 
-class Profile(BaseModel):
+class Profile(StrictModel):
     """Where the program's time goes.
 
     Attributes:
         operators: their names as the backend gives them, in the order in which they run; a name can stand there twice.
         times_ns: by iteration, each by operator. XNNPACK tells whole microseconds.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     operators: list[str]
     times_ns: list[list[int]]
@@ -70,7 +64,7 @@ class Profile(BaseModel):
         return self
 
 
-class RunnerReport(BaseModel):
+class RunnerReport(StrictModel):
     """Every sample of one call of head_runner; what is None nobody measured.
 
     Attributes:
@@ -83,8 +77,6 @@ class RunnerReport(BaseModel):
         power_mw, energy_mj: mean power while the head ran over and over, and what one run took of it.
         power_samples: readings behind the two. power_reason: why there are none, where they were asked for.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     load_ns: int
     outputs: list[OutputReport] = Field(min_length=1)

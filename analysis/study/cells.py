@@ -11,11 +11,10 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from analysis.study.families import DEPTHS, FAMILIES, Member
 from analysis.study.photographs import FOLDS, HELD_OUT_PICTURES, TRAIN_PICTURES
 from device_runner.files import digest
+from device_runner.strict import StrictModel
 
 SEEDS, QUICK_SEEDS = 10, 2
 # Folds of photographs that each seed of the families is judged on; they rotate with the seed.
@@ -46,7 +45,7 @@ State = Literal["untrained", "fitted", "trained"]
 FAMILY_STATES: tuple[State, ...] = ("untrained", "fitted")
 
 
-class Specimen(BaseModel):
+class Specimen(StrictModel):
     """One network with one set of weights, and the photographs that it is judged on.
 
     Attributes:
@@ -56,8 +55,6 @@ class Specimen(BaseModel):
         fold: whose photographs are held out, from 0.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Kind
     network: str
     state: State
@@ -65,14 +62,12 @@ class Specimen(BaseModel):
     fold: int
 
 
-class StudyCell(BaseModel):
+class StudyCell(StrictModel):
     """A specimen, cut and attacked.
 
     Attributes:
         cut: place among the member's cuts, or in `SHARES`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     specimen: Specimen
     cut: int

@@ -8,22 +8,21 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from analysis.study.cells import StudyCell
 from device_runner import files
+from device_runner.strict import StrictModel
 from harness.errors import ResultsError
 from harness.results.files import locked
 
 
-class CutFacts(BaseModel):
+class CutFacts(StrictModel):
     """Where a specimen was cut.
 
     Attributes:
         mac_share: of all MACs, done before the cut.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     split: str
     activation_shape: tuple[int, ...]
@@ -32,7 +31,7 @@ class CutFacts(BaseModel):
     mac_share: float
 
 
-class FitFacts(BaseModel):
+class FitFacts(StrictModel):
     """How fitting a specimen went.
 
     Attributes:
@@ -40,14 +39,12 @@ class FitFacts(BaseModel):
         reached: whether that is the accuracy at which fitting stops.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     accuracy: float
     steps: int
     reached: bool
 
 
-class StudyRecord(BaseModel):
+class StudyRecord(StrictModel):
     """One cell that was tried.
 
     Attributes:
@@ -57,8 +54,6 @@ class StudyRecord(BaseModel):
         sources, psnr_db, ssim, floor_psnr_db: per held-out picture.
         seconds: that learning and rebuilding took.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str
     cell: StudyCell

@@ -6,9 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
 from device_runner.devices.base import DeviceFacts
+from device_runner.strict import StrictModel
 
 if TYPE_CHECKING:
     from device_runner.devices.base import Device
@@ -65,7 +64,7 @@ fi
 """
 
 
-class DeviceState(BaseModel):
+class DeviceState(StrictModel):
     """How a device fares, read before and after a cell; None where it does not tell.
 
     Attributes:
@@ -75,8 +74,6 @@ class DeviceState(BaseModel):
             above "none"; elsewhere: a core's frequency is capped below what it can do.
         load: of the last minute; available_bytes: memory; battery_percent: Android.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature_c: float | None = None
     frequency_khz: int | None = None

@@ -8,13 +8,13 @@ from functools import cache
 from typing import ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from device_runner.frames import Frame, encode_payload
+from device_runner.strict import StrictModel
 
 
-class Codec(BaseModel):
+class Codec(StrictModel):
     """How an activation travels. A subclass is one way; its fields are what the receiver must know beside the bytes.
 
     An activation travels as one tensor named `activation`. A cut inside a branch would ship several: their names would
@@ -27,8 +27,6 @@ class Codec(BaseModel):
         steps: how far two computations that round differently may be apart, in steps of the numbers that travel; None
             where these are no steps, and a tolerance of the values themselves applies.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     dtype: ClassVar[str]

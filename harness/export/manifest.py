@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from device_runner.files import file_sha256
+from device_runner.strict import StrictModel
 from harness.codecs import AnyCodec
 from harness.errors import ExportError
 
@@ -18,7 +19,7 @@ REFERENCE = "reference.safetensors"
 MANIFEST_FORMAT: Literal[3] = 3  # 3: heads and surveys are both programs of outputs; 2: int8 scales have a floor
 
 
-class Output(BaseModel):
+class Output(StrictModel):
     """One output of a program: the activation of one split.
 
     Attributes:
@@ -29,15 +30,13 @@ class Output(BaseModel):
         operators: how many of each kind it needs (`count_operators`); empty where nothing is profiled.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     split_index: int
     split: str
     codec: AnyCodec
     activation_shape: tuple[int, ...]
     tolerance_abs: float | None = None
     tolerance_cosine: float | None = None
-    operators: dict[str, int] = {}
+    operators: dict[str, int] = Field(default_factory=dict)
 
     @property
     def device_tolerance(self) -> float | None:
@@ -45,7 +44,7 @@ class Output(BaseModel):
         return self.tolerance_abs if self.codec.steps is None else self.codec.steps
 
 
-class Manifest(BaseModel):
+class Manifest(StrictModel):
     """An exported program, described; manifest.json beside head.pte.
 
     Attributes:
@@ -54,8 +53,6 @@ class Manifest(BaseModel):
         delegated_share: of the program's multiply-accumulates, the share that XNNPACK took over; None without any.
         versions: libraries that made the program.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[3] = MANIFEST_FORMAT
     model: str
@@ -67,7 +64,7 @@ class Manifest(BaseModel):
     pte_sha256: str | None = None
     pte_bytes: int | None = None
     delegated_share: float | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
 
 
 class Exported(BaseModel):

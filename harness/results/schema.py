@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from device_runner.devices.probe import DeviceState
 from device_runner.report import RunnerReport
+from device_runner.strict import StrictModel
 
 SCHEMA_VERSION = 3
 # 3: heads and surveys are both programs, whose rounds have one form; devices say whether they are emulated, and a
@@ -16,10 +17,8 @@ SCHEMA_VERSION = 3
 # 1: first.
 
 
-class NetworkConfig(BaseModel):
+class NetworkConfig(StrictModel):
     """Which networks, cut where, in which precisions, and the pictures that go through them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: tuple[str, ...]
     split: str
@@ -47,7 +46,7 @@ class RunConfig(NetworkConfig):
     attack_budget_s: float | None = None
 
 
-class DeviceEntry(BaseModel):
+class DeviceEntry(StrictModel):
     """A device of the run, and how its activations came back.
 
     Attributes:
@@ -56,23 +55,19 @@ class DeviceEntry(BaseModel):
         emulated: its processor is not real: times mean nothing.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     address: str
     label: str
     emulated: bool
     link: str
 
 
-class Cell(BaseModel):
+class Cell(StrictModel):
     """A split of a model in one precision on one device; `hash` covers all that decides its figures.
 
     Attributes:
         delegated_share, pte_bytes: of the head's program; None until it is exported.
         unavailable: why there is no head, known before anything is measured.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     hash: str
     model: str
@@ -99,10 +94,8 @@ class Cell(BaseModel):
     unavailable: str | None = None
 
 
-class RunFile(BaseModel):
+class RunFile(StrictModel):
     """run.json: what was asked, where, and every planned cell."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -128,7 +121,7 @@ class RunFile(BaseModel):
         return any(entry.emulated for entry in self.devices if entry.label == cell.device)
 
 
-class RoundRecord(BaseModel):
+class RoundRecord(StrictModel):
     """One finished round of a program, kept before the next begins.
 
     Attributes:
@@ -142,8 +135,6 @@ class RoundRecord(BaseModel):
         state_before, state_after: how the device fared; None in runs that did not ask it.
         anchor: it was measured so that the profiled times of its neighbours can be scaled.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     work: str
     cells: tuple[str, ...]
@@ -177,7 +168,7 @@ class RoundRecord(BaseModel):
         return self.work, self.round
 
 
-class LeakageRecord(BaseModel):
+class LeakageRecord(StrictModel):
     """One finished (cell, attack): per held-out picture, and what does not depend on the picture.
 
     Attributes:
@@ -191,8 +182,6 @@ class LeakageRecord(BaseModel):
         progress: seconds since the attack began, and the mean PSNR in dB that it had reached on validation pictures.
         agreement: per picture: does the network's top-1 class of the reconstruction equal that of the picture?
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     cell: str
     attack: str
