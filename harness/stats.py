@@ -15,7 +15,7 @@ Array = npt.NDArray[np.float64]
 
 
 def cluster_interval(
-    groups: Sequence[Array], statistic: Literal["median", "mean"] = "mean", *, seed: int = 0
+    groups: Sequence[Array], statistic: Literal["median", "mean"] = "mean"
 ) -> tuple[float, float] | None:
     """95 % percentile bootstrap interval of a statistic, resampling whole groups.
 
@@ -31,14 +31,14 @@ def cluster_interval(
     if len(groups) < 2:
         return None
     compute: Callable[[Array], np.floating[Any]] = np.median if statistic == "median" else np.mean
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     draws = rng.integers(len(groups), size=(RESAMPLES, len(groups)))
     values = [float(compute(np.concatenate([groups[i] for i in draw]))) for draw in draws]
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
-def source_interval(values: Sequence[float], sources: Sequence[str], *, seed: int = 0) -> tuple[float, float] | None:
+def source_interval(values: Sequence[float], sources: Sequence[str]) -> tuple[float, float] | None:
     """95 % bootstrap interval of the mean that resamples source photographs: crops of one are not independent.
 
     Args:
@@ -50,7 +50,7 @@ def source_interval(values: Sequence[float], sources: Sequence[str], *, seed: in
     """
     known = np.asarray(values, dtype=float)
     groups = [known[[source == one for source in sources]] for one in dict.fromkeys(sources)]
-    return cluster_interval(groups, "mean", seed=seed)
+    return cluster_interval(groups, "mean")
 
 
 def is_unstable(groups: Sequence[Array]) -> bool | None:

@@ -27,6 +27,7 @@ from harness.errors import ResultsError
 from harness.networks.splits import Cut, CuttableGraph, Network, SplitPoint
 from harness.networks.torch_head import TorchHead
 from harness.pictures import Pictures
+from harness.results.files import writing
 from harness.results.schema import Cell, LeakageRecord
 from harness.results.store import RunStore
 
@@ -207,14 +208,11 @@ def write_pictures(folder: Path, pictures: Tensor, names: Sequence[str]) -> None
         ResultsError: no space left.
     """
     pixels = (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    try:
-        with scratch_beside(folder) as scratch:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:  # zlib lets go of the interpreter
-                list(pool.map(_write_png, [scratch / f"{name}.png" for name in names], pixels))
-            shutil.rmtree(folder, ignore_errors=True)
-            scratch.rename(folder)
-    except OSError as exc:
-        raise ResultsError(f"cannot write to {folder}: {exc}", remedy="free disk space, then --resume") from exc
+    with writing(folder, "free disk space, then --resume"), scratch_beside(folder) as scratch:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # zlib lets go of the interpreter
+            list(pool.map(_write_png, [scratch / f"{name}.png" for name in names], pixels))
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:

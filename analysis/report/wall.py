@@ -56,7 +56,7 @@ class Wall:
         return list(dict.fromkeys(strip.curve.name for _, _, strips in self.splits for strip in strips))
 
 
-def build_wall(run_folder: Path, chart: Chart, leakage: pd.DataFrame, *, pictures: int = PICTURES) -> Wall:
+def build_wall(run_folder: Path, chart: Chart, leakage: pd.DataFrame) -> Wall:
     """Gather one chart's pictures, scaled to at most 128 pixels, as WebP.
 
     Args:
@@ -64,12 +64,11 @@ def build_wall(run_folder: Path, chart: Chart, leakage: pd.DataFrame, *, picture
             out.
         chart: whose cells are shown.
         leakage: PSNR per picture (columns of harness.results.columns.LEAKAGE); may be empty.
-        pictures: how many to show.
     """
     folder = run_folder / "pictures"
     cells = {row.text("cell") for row in chart.rows if row.split != 0}
     of_chart = leakage[leakage["cell"].isin(cells)]
-    names = choose_pictures(of_chart, sorted(path.stem for path in (folder / "held_out").glob("*.png")), pictures)
+    names = choose_pictures(of_chart, sorted(path.stem for path in (folder / "held_out").glob("*.png")), PICTURES)
     rebuilt = zip(of_chart["cell"], of_chart["attack"], of_chart["picture"], of_chart["psnr_db"], strict=True)
     psnr = {(str(cell), str(attack), str(picture)): float(value) for cell, attack, picture, value in rebuilt}
     originals = [_tile(folder / "held_out" / f"{name}.png", f"original: {name}", name) for name in names]

@@ -19,8 +19,7 @@ from analysis.study.families import FAMILIES
 from analysis.study.photographs import FOLDS, HELD_OUT_PICTURES, TRAIN_PICTURES, Photographs
 from analysis.study.records import StudyRecord
 from analysis.study.verdicts import Claim, Effect, PerSeed, Verdict
-from harness.errors import ResultsError
-from harness.results.files import write_whole
+from harness.results.files import write_whole, writing
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,8 @@ def write_document(path: Path, plan: Plan, records: Sequence[StudyRecord], photo
     stated = judged.verdicts(effects, len(photographs.sources))
     zoo, cases = curves(records, "zoo"), curves(records, "case")
     folder = path.with_suffix("")
-    try:
+    with writing(folder, "name another --document"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ResultsError(f"cannot write to {folder}: {exc.strerror}", remedy="name another --document") from exc
     charts = write_charts(records, effects, zoo, folder)
     claimed = {claim.contrast for claim in judged.CLAIMS}
     text = (

@@ -13,8 +13,7 @@ from pydantic import ValidationError
 from analysis.study.cells import StudyCell
 from device_runner import files
 from device_runner.strict import StrictModel
-from harness.errors import ResultsError
-from harness.results.files import locked
+from harness.results.files import locked, writing
 
 
 class CutFacts(StrictModel):
@@ -83,11 +82,9 @@ class StudyJournal:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._path = folder, folder / "cells.jsonl"
-        try:
+        with writing(folder, "choose another with --out"):
             folder.mkdir(parents=True, exist_ok=True)
             self._path.touch()
-        except OSError as exc:
-            raise ResultsError(f"cannot write to {folder}: {exc.strerror}", remedy="choose another with --out") from exc
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep a second study from this folder; the lock goes with the process."""
@@ -105,15 +102,11 @@ class StudyJournal:
         Raises:
             ResultsError: no space left.
         """
-        try:
-            with files.locked(self._path), self._path.open("r+b") as stream:
-                stream.write(_torn(stream) + record.model_dump_json().encode() + b"\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as exc:
-            raise ResultsError(
-                f"cannot write to {self._path}: {exc.strerror}", remedy="free disk space, then start the study again"
-            ) from exc
+        remedy = "free disk space, then start the study again"
+        with writing(self._path, remedy), files.locked(self._path), self._path.open("r+b") as stream:
+            stream.write(_torn(stream) + record.model_dump_json().encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def _records(self) -> Iterator[StudyRecord]:
         for line in self._path.read_bytes().splitlines():

@@ -125,9 +125,9 @@ class Device(ABC):
             DeviceError: it cannot be started, the device was lost, or the time is over (the command is ended then).
         """
 
-    def call_checked(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float) -> bytes:
+    def call_checked(self, argv: Sequence[str], *, timeout_s: float) -> bytes:
         """Run a command that must succeed; returns its standard output."""
-        done = self.call(argv, stdin=stdin, timeout_s=timeout_s)
+        done = self.call(argv, timeout_s=timeout_s)
         if done.status != 0:
             raise DeviceError(f"{self.name}: {argv[0]} failed: {done.last_line}", remedy="see bench devices")
         return done.stdout

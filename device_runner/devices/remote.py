@@ -13,7 +13,7 @@ from device_runner.bundle import Bundle
 from device_runner.devices.base import Completed, Device, DeviceFacts
 from device_runner.devices.probe import read_facts
 from device_runner.errors import DeviceError, TransferError
-from device_runner.files import file_sha256
+from device_runner.files import file_sha256, whole_file
 
 _QUICK_S = 60.0
 _UNPACK_S = 300.0
@@ -94,8 +94,7 @@ class RemoteDevice(Device):
 
     def get(self, remote: str, local: Path) -> None:
         """Fetch one file; what arrived is compared by hash, and `local` is whole or untouched."""
-        partial = local.with_name(f".{local.name}.{secrets.token_hex(4)}.part")
-        try:
+        with whole_file(local) as partial:
             with partial.open("wb") as file:
                 arriving = _Arriving(file)
                 argv = ["sh", "-c", _GIVE, "sh", remote]
@@ -104,9 +103,6 @@ class RemoteDevice(Device):
                 raise TransferError(f"{self.name}: {remote} cannot be fetched: {done.said}", remedy="run again")
             if arriving.sha256 != file_sha256(partial):
                 raise TransferError(f"{self.name}: {remote} arrived damaged, or changed meanwhile", remedy="run again")
-            partial.replace(local)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def describe(self) -> DeviceFacts:
         """What the device says of itself, over its shell."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from harness.networks.graph import ancestors, op_name
+from harness.networks.graph import ancestors, constant, op_name
 
 # Their weights, biases and statistics: backends want these as constants, not as what other operations make of some.
 _HAVE_WEIGHTS = {
@@ -67,14 +67,6 @@ def add_constant(
         node = module.graph.get_attr(name)
     node.meta = dict(meta or {})
     return node
-
-
-def constant(module: fx.GraphModule, node: fx.Node) -> Any:
-    """What a get_attr node gives."""
-    value: object = module
-    for part in str(node.target).split("."):
-        value = getattr(value, part)
-    return value
 
 
 def _is_constant(node: fx.Node) -> bool:

@@ -9,8 +9,8 @@ import torch
 from torch import fx
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from harness.networks.constants import add_constant, constant
-from harness.networks.graph import op_name
+from harness.networks.constants import add_constant
+from harness.networks.graph import constant, op_name
 
 
 def fold_batch_norm(module: fx.GraphModule) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stderr
 from io import StringIO
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -110,7 +111,7 @@ def digests(graph: fx.GraphModule) -> Mapping[str, str]:
     """
     by_node: dict[fx.Node, str] = {}
     for node in graph.graph.nodes:
-        own = _constant_digest(graph, str(node.target)) if node.op == "get_attr" else _operation(node)
+        own = _constant_digest(graph, node) if node.op == "get_attr" else _operation(node)
         arguments = fx.map_arg((node.args, node.kwargs), lambda n: by_node[n])
         by_node[node] = digest(node.op, own, arguments)
     return {node.name: sha256 for node, sha256 in by_node.items()}
@@ -123,15 +124,23 @@ def _operation(node: fx.Node) -> str:
     return str(node.target) if isinstance(node.target, torch._ops.OpOverload | str) else f"{module}.{name}"
 
 
-def _constant_digest(graph: fx.GraphModule, target: str) -> str:
+def constant(graph: fx.GraphModule, node: fx.Node) -> Any:
+    """What a get_attr node gives."""
     value: object = graph
-    for part in target.split("."):
+    for part in str(node.target).split("."):
         value = getattr(value, part)
+    return value
+
+
+def _constant_digest(graph: fx.GraphModule, node: fx.Node) -> str:
+    value = constant(graph, node)
     if isinstance(value, Tensor):
-        return tensor_digest(target, value)
+        return tensor_digest(str(node.target), value)
     if isinstance(value, fx.GraphModule):  # the body of a higher-order operation
         return digests(value)[value.graph.output_node().name]
-    raise SplitError(f"'{target}' of the network is a {type(value).__name__}", remedy="keep its numbers in tensors")
+    raise SplitError(
+        f"'{node.target}' of the network is a {type(value).__name__}", remedy="keep its numbers in tensors"
+    )
 
 
 def tensor_digest(name: str, value: Tensor) -> str:

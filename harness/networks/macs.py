@@ -6,10 +6,12 @@ from math import prod
 
 from torch import Tensor, fx
 
+from harness.networks.graph import op_name
+
 
 def node_macs(node: fx.Node) -> int:
     """Multiply-accumulates of one operation: convolutions, matrix products and attention; 0 for anything else."""
-    packet = str(getattr(node.target, "overloadpacket", node.target)).rsplit(".", 1)[-1]
+    packet = op_name(node)
     if packet in ("conv1d", "conv2d", "conv3d", "convolution"):
         weight = _shape(node.args[1])
         transposed = packet == "convolution" and node.args[6]

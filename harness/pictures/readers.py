@@ -118,15 +118,13 @@ class Reader:
         self._received += part
 
 
-def read_files(
-    paths: Sequence[Path], smallest_side: int | None, *, limit_s: float = LIMIT_S
-) -> Generator[tuple[Path, np.ndarray | Unusable]]:
+def read_files(paths: Sequence[Path], smallest_side: int | None) -> Generator[tuple[Path, np.ndarray | Unusable]]:
     """Each file with its pixels or the reason why it has none, in order; several are decoded at once.
 
     Close the iterator where it is not read to its end: the processes end with it.
     """
     count = max(1, min(_MOST_PROCESSES, os.cpu_count() or 1, len(paths) // _WORTH_A_PROCESS))
-    readers = [Reader(limit_s) for _ in range(count)]
+    readers = [Reader() for _ in range(count)]
     free: SimpleQueue[Reader] = SimpleQueue()
     for reader in readers:
         free.put(reader)

@@ -25,10 +25,17 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         ResultsError: no space, or not allowed.
     """
-    try:
+    with writing(path):
         files.write_whole(path, content)
+
+
+@contextmanager
+def writing(path: Path, remedy: str = "") -> Iterator[None]:
+    """Raise ResultsError that names the path where the block raises OSError; the remedy is for what is not a run's."""
+    try:
+        yield
     except OSError as exc:
-        raise ResultsError(f"cannot write {path}: {exc.strerror}", remedy=_remedy(exc)) from exc
+        raise ResultsError(f"cannot write to {path}: {exc.strerror or exc}", remedy=remedy or _remedy(exc)) from exc
 
 
 def _remedy(exc: OSError) -> str:

@@ -26,7 +26,7 @@ class RunLog(logging.Handler):
         self.acquire()
         try:
             self._path = folder / "run.log"
-            self._write("".join(self._waiting))
+            self._write(self._path, "".join(self._waiting))
         finally:
             self.release()
 
@@ -36,11 +36,11 @@ class RunLog(logging.Handler):
         if self._path is None:
             self._waiting.append(line)
         else:
-            self._write(line)
+            self._write(self._path, line)
 
-    def _write(self, text: str) -> None:
-        assert self._path is not None  # noqa: S101 - set before
-        with suppress(OSError), self._path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        with suppress(OSError), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(text)  # a log that cannot be written ends no run
 
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from device_runner import files
 from device_runner.files import safe_name
 from harness.errors import ResultsError
-from harness.results.files import locked, read_model, write_whole
+from harness.results.files import locked, read_model, write_whole, writing
 from harness.results.journal import Journal
 from harness.results.migrations import migrate
 from harness.results.schema import SCHEMA_VERSION, Cell, RunFile
@@ -64,13 +64,9 @@ class RunStore:
             raise ResultsError(
                 f"{folder} holds a run already", remedy="name another folder, or finish it with --resume"
             )
-        try:
+        with writing(folder, "name another folder with --out"):
             for part in (*Journal.FOLDERS, "activations", "pictures/held_out"):
                 (folder / part).mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise ResultsError(
-                f"cannot write to {folder}: {exc.strerror}", remedy="name another folder with --out"
-            ) from exc
         write_whole(folder / "run.json", file.model_dump_json(indent=1).encode())
         return RunStore(folder)
 
@@ -108,12 +104,8 @@ class RunStore:
         path = self.activation_path(cell, picture)
         if path.is_file() and path.read_bytes() == payload:
             return
-        try:
+        with writing(path.parent, "free disk space, then --resume"):
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise ResultsError(
-                f"cannot write {path.parent}: {exc.strerror}", remedy="free disk space, then --resume"
-            ) from exc
         write_whole(path, payload)
 
     def reconstruction_folder(self, cell: str, attack: str) -> Path:

@@ -14,7 +14,8 @@ from harness.export.exporter import ExportSettings, Precision, export
 from harness.export.manifest import Exported
 from harness.export.program import Program
 from harness.measure.verification import host_reference
-from harness.networks.constants import compute_weights, constant, separate_constants
+from harness.networks.constants import compute_weights, separate_constants
+from harness.networks.graph import constant
 from harness.networks.int8 import QuantizedNetwork
 from harness.networks.models import load_model
 from harness.networks.splits import CuttableGraph, Network
