@@ -25,7 +25,10 @@ from harness.cli.study import study
 from harness.workstation.host import unsupported
 
 
-@click.group(epilog="Start with: bench run --split all", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    epilog="Start with: bench run --split all",
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
 @click.version_option(package_name="splitbench", prog_name="bench", message="%(prog)s %(version)s (splitbench)")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every call to a device, with its duration and status.")

@@ -18,7 +18,7 @@ from harness.cli import options
 @options.weights
 @options.pictures
 @options.seed
-@click.option("--out", type=options.Text(Path), default=options.EXPORTED, show_default=True, help="Folder for heads.")
+@click.option("--out", type=options.Text(Path), default=options.EXPORTED, help="Folder for heads.")
 def export(
     model: str,
     split: str,

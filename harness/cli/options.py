@@ -108,30 +108,24 @@ weights = click.option(
     "--weights",
     type=Text(),
     default="auto",
-    show_default=True,
     help="auto, pretrained, random, or a file (safetensors, or a state dict). Files are never run.",
 )
 seed = click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
-    show_default=True,
     help="Of random weights, crops and order.",
 )
 pictures = click.option(
     "--pictures",
     type=Text(),
     default="builtin",
-    show_default=True,
     help="builtin, a folder, or torchvision:DATASET:ROOT.",
 )
 split = click.option(
     "--split",
     type=Text(),
     default="all",
-    show_default=True,
     help="all (where a deployed head can end), finest (everywhere), or numbers, ranges and module paths: 3,7-9,layer1.",
 )
-precision = click.option(
-    "--precision", type=Several("fp32", "int8"), default="fp32", show_default=True, help="fp32, int8 or fp32,int8."
-)
+precision = click.option("--precision", type=Several("fp32", "int8"), default="fp32", help="fp32, int8 or fp32,int8.")

@@ -30,25 +30,22 @@ if TYPE_CHECKING:
     type=options.Text(),
     multiple=True,
     default=("local",),
-    show_default=True,
     metavar="ADDRESS",
     help="Where heads run: local, emulated, ssh://USER@HOST:PORT, adb, adb:SERIAL, adb:IP:PORT; repeatable.",
 )
 @options.precision
 @options.input_size
-@click.option("--threads", type=options.Counts(), default="1", show_default=True, help="Of the head: 1 or 1,2,4.")
+@click.option("--threads", type=options.Counts(), default="1", help="Of the head: 1 or 1,2,4.")
 @click.option(
     "--affinity",
     type=options.Text(),
     default="all",
-    show_default=True,
     help="Cores of the head: all, big, little or a mask: f0.",
 )
 @click.option(
     "--way-back",
     type=click.Choice(["auto", "direct", "tunnel"]),
     default="auto",
-    show_default=True,
     help="How activations come back: straight to this machine, or through adb or ssh.",
 )
 @click.option(
@@ -60,17 +57,14 @@ if TYPE_CHECKING:
 @click.option(
     "--cool-down", type=options.Text(), metavar="5s|50C", help="Before each cell: wait so long, or until it is so cool."
 )
-@click.option("--warmup", type=click.IntRange(0, 10_000), default=3, show_default=True, help="Warm-ups per round.")
-@click.option(
-    "--iterations", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Timed runs per round."
-)
+@click.option("--warmup", type=click.IntRange(0, 10_000), default=3, help="Warm-ups per round.")
+@click.option("--iterations", type=click.IntRange(1, 100_000), default=10, help="Timed runs per round.")
 @click.option(
     "--attack",
     "attacks",
     type=options.Text(),
     multiple=True,
     default=("linear",),
-    show_default=True,
     help="NAME or package.module:Class.",
 )
 @click.option(
@@ -89,6 +83,7 @@ if TYPE_CHECKING:
     "survey",
     flag_value="only",
     default="first",
+    show_default=False,
     help="Stop after the survey: the whole curve at once, most head times estimated from one program's profile.",
 )
 @click.option("--no-survey", "survey", flag_value="none", help="Measure every chosen head at once, without a survey.")

@@ -26,13 +26,10 @@ FOLDER = options.RUNS / "study"
     type=options.Text(),
     multiple=True,
     default=("builtin",),
-    show_default=True,
     help="builtin, a folder, or torchvision:DATASET:ROOT; repeatable. 20 photographs are needed for a verdict.",
 )
 @click.option("--seeds", type=click.IntRange(1, 100), help="Seeds of each network; 5 are needed for a verdict.  [10]")
-@click.option(
-    "--out", type=options.Text(Path), default=FOLDER, show_default=True, help="Where finished cells are kept."
-)
+@click.option("--out", type=options.Text(Path), default=FOLDER, help="Where finished cells are kept.")
 @click.option("--document", type=options.NewFile(), help="The document; by default study.md in the folder of --out.")
 def study(quick: bool, pictures: tuple[str, ...], seeds: int | None, out: Path, document: Path | None) -> None:
     """Network structure against leakage: the experiment of Oh & Lee (EMDL 2019). Run again, it goes on."""
