@@ -159,10 +159,7 @@ class _Exporter:
         warm_up()
         waiting = sorted(requests, key=lambda request: (len(request.program.points), request.program.points[-1].index))
         workers: dict[Connection, _Worker] = {}
-        for _ in range(min(self._places(), len(waiting))):
-            worker = self._worker(workers)
-            workers[worker.connection] = worker
-        idle = list(workers.values())
+        idle = [self._add_worker(workers) for _ in range(min(self._places(), len(waiting)))]
         try:
             while waiting or len(idle) < len(workers):
                 while waiting and idle:
@@ -185,8 +182,7 @@ class _Exporter:
                     if not worker.process.is_alive():
                         del workers[worker.connection]
                         worker.connection.close()
-                        worker = self._worker(workers)
-                        workers[worker.connection] = worker
+                        worker = self._add_worker(workers)
                     idle.append(worker)
                     yield work.request.program, self._finish(work, lowered)
         finally:
@@ -196,17 +192,18 @@ class _Exporter:
                 if worker.work:
                     shutil.rmtree(worker.work.scratch, ignore_errors=True)
 
-    def _worker(self, siblings: Iterable[Connection]) -> _Worker:
+    def _add_worker(self, workers: dict[Connection, _Worker]) -> _Worker:
         # Forked, not spawned: the network and the libraries are there at once and shared.
         context = multiprocessing.get_context("fork")
         ours, theirs = context.Pipe()
-        arguments = (self.graph.graph(1), self.picture, theirs, [ours, *siblings])
+        arguments = (self.graph.graph(1), self.picture, theirs, [ours, *workers])
         process = context.Process(target=serve, args=arguments, daemon=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Python >= 3.12 warns of threads; the child uses none
             process.start()
         theirs.close()
-        return _Worker(process, ours)
+        workers[ours] = worker = _Worker(process, ours)
+        return worker
 
     def _places(self) -> int:
         weights = sum(p.numel() * p.element_size() for p in self.network.model.module.parameters())
@@ -300,12 +297,11 @@ def _min_cosine(own: Tensor, exact: Tensor) -> float:
 
 def _receive(worker: _Worker) -> Lowered:
     try:
-        answer = worker.connection.recv()
+        lowered: Lowered = worker.connection.recv()
     except (EOFError, OSError):
         worker.process.join()
         return Lowered(failure=f"the lowering process ended with status {worker.process.exitcode} (out of memory?)")
-    assert isinstance(answer, Lowered)  # noqa: S101 - our own child
-    return answer
+    return lowered
 
 
 def _delegated_share(point: SplitPoint, lowered: Lowered) -> float | None:

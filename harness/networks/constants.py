@@ -81,8 +81,7 @@ def _value(module: fx.GraphModule, end: fx.Node) -> Tensor:
         if node in needed:
             arguments, options = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
             values[node] = constant(module, node) if node.op == "get_attr" else node.target(*arguments, **options)
-    value = values[end]
-    assert isinstance(value, Tensor)  # noqa: S101 - these operations take tensors
+    value: Tensor = values[end]  # the operations that it is for take tensors
     return value
 
 
