@@ -183,7 +183,9 @@ def _carry_out(store: RunStore, inputs: Inputs, devices: list[ReadyDevice], disp
     show_now()
     for error in campaign.lost[:1]:  # all were noted when they happened
         raise error
-    if (missing := unmeasured(store.file.config.models, {cell.model for cell in store.file.cells})) is not None:
+    summary = Run(store).summary()
+    measured = set(summary.loc[summary["wire_bytes"].notna(), "model"])
+    if (missing := unmeasured(store.file.config.models, measured)) is not None:
         raise missing
 
 
