@@ -82,7 +82,7 @@ class Cell(StrictModel):
     device: str
     backend: Literal["xnnpack", "none"]
     precision: Literal["fp32", "int8"]
-    codec: Literal["uint8", "fp32", "int8"]
+    codec: str
     threads: int
     affinity: str
     link: str
