@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from device_runner.errors import DeviceError
 # A transfer in which nothing moves for so long is given up; memory cards pause for seconds.
 _STALL_S = 60.0
 _END_S = 5.0
+_PAUSES_S = (0.1, 0.5, 2.0)
 _LOOPBACK = "127.0.0.1"
 
 # Not ~/.cache/splitbench: where the device is a workstation as well, that is its own cache.
@@ -188,18 +190,20 @@ class Ssh(RemoteDevice):
         mark: str = "",
     ) -> Completed:
         """Run a command; its standard output is handed on. Raises TimeoutError where patience is over."""
-        frame, stderr = secrets.token_hex(8), bytearray()
-        out, err = CommandOutput(frame, on_stdout), CommandOutput(frame, stderr.extend)
-        order = script(argv, frame=frame, environment=mark)
-        with master.command(START) as process:
-            pieces = itertools.chain([order], stdin)
-            status = process.converse(
-                pieces, out.feed, err.feed, patience=patience, complete=lambda: out.ended and err.ended
-            )
-        if out.ended and err.ended:
-            return Completed(out.status, b"", bytes(stderr))
-        out.close()
-        err.close()
+        # A device of few sessions may still be ending the last one: nothing has run then, and it is asked again.
+        for pause_s in (*_PAUSES_S, None):
+            frame, stderr = secrets.token_hex(8), bytearray()
+            out, err = CommandOutput(frame, on_stdout), CommandOutput(frame, stderr.extend)
+            order = script(argv, frame=frame, environment=mark)
+            status = _converse(master, itertools.chain([order], stdin), out, err, patience)
+            if out.ended and err.ended:
+                return Completed(out.status, b"", bytes(stderr))
+            out.close()
+            err.close()
+            refused = status == _SSH_FAILED and not out.begun and OF_SHARING.search(err.talk.decode(errors="replace"))
+            if pause_s is None or not refused or not isinstance(stdin, Sequence):
+                break
+            time.sleep(min(pause_s, patience.left_s))
         raise self._unanswered(master, argv, out, err, failed=status == _SSH_FAILED, during=during)
 
     def _unanswered(
@@ -227,3 +231,11 @@ class Ssh(RemoteDevice):
             self._run(master, ["sh", "-c", _END, "sh", mark], (), len, patience=Patience(_END_S))
         except (DeviceError, TimeoutError):
             self._hang_up()
+
+
+def _converse(
+    master: Master, stdin: Iterable[bytes], out: CommandOutput, err: CommandOutput, patience: Patience
+) -> int | None:
+    """Let a command run until both its outputs have ended, or its process has: then its status."""
+    with master.command(START) as process:
+        return process.converse(stdin, out.feed, err.feed, patience=patience, complete=lambda: out.ended and err.ended)

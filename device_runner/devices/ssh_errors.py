@@ -99,6 +99,12 @@ MEANINGS: tuple[SshMeaning, ...] = (
         "correct it in ~/.ssh/config",
     ),
     SshMeaning(r"^ssh: connect to .+?: (?P<said>.+)", "it cannot be reached ({said})", _LOOK),
+    # Ahead of what a shared connection's own `ssh` says afterwards.
+    SshMeaning(
+        r"^.*(?P<said>Session open refused by peer)",
+        "it opens no session ({said})",
+        "end other sessions, or raise MaxSessions in its sshd_config",
+    ),
     SshMeaning(
         r"^kex_exchange_identification: (?P<said>.+)(?s:.*)^Connection (closed|reset) by UNKNOWN",
         "its ProxyCommand or jump host ended the connection ({said})",
@@ -110,11 +116,6 @@ MEANINGS: tuple[SshMeaning, ...] = (
         "wait a minute: it may limit new connections (MaxStartups, fail2ban); or " + _COMPARE,
     ),
     # Something refused
-    SshMeaning(
-        r"^.*(?P<said>Session open refused by peer)",
-        "it opens no session ({said})",
-        "end other sessions, or raise MaxSessions in its sshd_config",
-    ),
     SshMeaning(
         r"^.*(?P<said>remote port forwarding failed|[Pp]ort forwarding failed)",
         "it opens no way back ({said})",

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -248,6 +249,11 @@ def test_one_session_at_a_time_is_enough(world: World) -> None:
             with failure("did not end"):
                 ssh.call(["sleep", "4321"], timeout_s=0.3)
             assert ssh.call(["true"], timeout_s=20).status == 0
+            with ThreadPoolExecutor(1) as pool:
+                first = pool.submit(ssh.call, ["sleep", "1"], timeout_s=20)
+                time.sleep(0.3)
+                assert ssh.call(["true"], timeout_s=20).status == 0  # asked again once the first has ended
+                assert first.result().status == 0
     finally:
         world.pi.sshd_config.write_text(before)
         world.pi.restart()
