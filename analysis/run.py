@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from analysis.estimate import (
     survey_results,
 )
 from analysis.link_model import with_modelled_link
+from analysis.marks import is_weakly_attacked, search_failed
 from device_runner.link import LinkShape
 from device_runner.report import Shipment
 from harness.results.axes import cell_key, curve_key
@@ -70,9 +71,9 @@ class Run:
             timing = _timing(cell, heads[cell.hash], self.file)
             if timing.get("head_source") is None and timing.get("status", "skipped") == "skipped":
                 timing |= _profiled(results.get(cell.hash), anchors[curve_key(cell)].values(), self.file.config)
-            for attack in self.file.config.attacks or (None,):
-                judged = leakage.get((cell.hash, attack)) if attack else None
-                rows.append(_row(self.file, cell, timing, attack, judged))
+            keys = [(cell.hash, attack) for attack in self.file.config.attacks]
+            tried = {key[1]: leakage[key] for key in keys if key in leakage}
+            rows += [_row(self.file, cell, timing, attack, tried) for attack in self.file.config.attacks or (None,)]
         table = _table(rows, SUMMARY)
         return with_modelled_link(table, LinkShape.parse(link)) if link else table
 
@@ -159,10 +160,13 @@ def _facts(file: RunFile, cell: Cell, columns: Sequence[Column]) -> dict[str, ob
 
 
 def _row(
-    file: RunFile, cell: Cell, timing: dict[str, object], attack: str | None, record: LeakageRecord | None
+    file: RunFile, cell: Cell, timing: dict[str, object], attack: str | None, tried: Mapping[str, LeakageRecord]
 ) -> dict[str, object]:
     row = _facts(file, cell, SUMMARY)
+    record = tried.get(attack) if attack else None
     leakage = _leakage(record, file.held_out_sources) if record else {}
+    if leakage:
+        leakage["weakly_attacked"] = is_weakly_attacked(tried.values())
     status, reason = timing.get("status", "ok"), timing.get("reason", "")
     if status == "ok" and attack is not None and (record is None or record.status != "ok"):
         status = record.status if record else "skipped"
@@ -312,7 +316,10 @@ def _leakage(record: LeakageRecord, sources: tuple[str, ...]) -> dict[str, objec
         "floor_psnr_db": float(np.mean(record.floor_psnr_db)),
         "oracle_mean_colour_psnr_db": float(np.mean(record.oracle_psnr_db)),
         "feature_residual": float(np.mean(record.residual)) if record.residual else None,
+        "search_residual": float(np.mean(record.search_residual)) if record.search_residual else None,
+        "search_failed": search_failed(record),
         "converged": record.converged,
+        "cut_short": record.cut_short,
         "chosen": record.chosen,
         "agreement_top1": float(np.mean(record.agreement)),
     }

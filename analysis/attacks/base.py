@@ -125,6 +125,8 @@ class Attack(ABC):
     _activation_shape: tuple[int, ...] | None = None
     _input_size = (0, 0)
     _progress: list[Progress] = []  # noqa: RUF012 - never appended to: `fit` gives each instance its own
+    _cut_short = False
+    _found: Tensor | None = None
 
     @property
     def progress(self) -> tuple[Progress, ...]:
@@ -139,6 +141,19 @@ class Attack(ABC):
         end = self._progress[-1]
         before = [step.psnr_db for step in self._progress if step.seconds <= 0.75 * end.seconds]
         return end.seconds > 0 and bool(before) and end.psnr_db - max(before) < CONVERGED_DB
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether its budget ended it before it would have ended itself. Set `_cut_short` where yours did."""
+        return self._cut_short
+
+    @property
+    def found(self) -> Tensor | None:
+        """What its search found for the activations that were rebuilt last, float32 N x 3 x H x W.
+
+        Before that was mixed with anything or cut to [0, 1]; None where it did not search. Set `_found` in `_rebuild`.
+        """
+        return self._found
 
     @property
     def chosen(self) -> str | None:
@@ -184,7 +199,7 @@ class Attack(ABC):
         reason = self.skip(own.activation_shape, own.input_size)
         if reason is not None:
             raise AttackError(f"attack {self.name} cannot be tried here: {reason}")
-        self._activation_shape, self._progress = None, []
+        self._activation_shape, self._progress, self._cut_short = None, [], False
         head = torch.no_grad()(head) if self.access == "black-box" else head
         if isinstance(start_from, type(self)):
             self._warm_fit(own, head, budget_s, start_from)
@@ -214,8 +229,11 @@ class Attack(ABC):
         self._require_activations(activations)
         if not len(activations):
             return activations.new_zeros(0, 3, *self._input_size)
+        self._found = None
         rebuilt = self._rebuild(activations)
         self._require_pictures(rebuilt, len(activations))
+        if self.found is not None:
+            self._require_pictures(self.found, len(activations))
         return rebuilt
 
     def _require_activations(self, activations: Tensor) -> None:

@@ -56,6 +56,7 @@ class Best(Attack):
                 raise AttackError(f"{name} gave no out-of-fold answers: {exc.message}", remedy=exc.remedy) from exc
         self._attack = max(reached, key=reached.__getitem__)
         self._progress = list(self._attack.progress)
+        self._cut_short = any(attack.cut_short for attack in reached)
 
     def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Best) -> None:
         self._fit(own, head, budget_s, start_from)
@@ -90,6 +91,11 @@ class Best(Attack):
     def chosen(self) -> str:
         """The name of the attack that was best."""
         return self._attack.name
+
+    @property
+    def found(self) -> Tensor | None:
+        """What the search of the attack that was best found, if that searches."""
+        return self._attack.found
 
     def _rebuild(self, activations: Tensor) -> Tensor:
         return self._attack.unclipped(activations)

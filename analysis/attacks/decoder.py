@@ -64,6 +64,7 @@ class Decoder(CrossFitted):
             batches = _Batches(self._linear, Augmentation(head, own.where(~validated).pictures))
             self._network = _train(untrained, network, batches, validation, deadline, self._progress)
         self._learned = self._network is not untrained
+        self._cut_short = budget_s is not None and budget_s < own_choice and time.monotonic() >= deadline
 
     def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Decoder) -> None:
         self._fit(own, head, budget_s, start_from)

@@ -77,8 +77,8 @@ class Spectral(CrossFitted):
         return self._from(self.start.out_of_fold(own), own.activations)
 
     def _from(self, start: Tensor, activations: Tensor) -> Tensor:
-        rebuilt = self._search(self._evaluations).pictures(activations, start, self._weights(len(start)))
-        return self._blend([start, rebuilt])
+        self._found = self._search(self._evaluations).pictures(activations, start, self._weights(len(start)))
+        return self._blend([start, self._found])
 
     def _search(self, evaluations: int, deadline: float = math.inf) -> Search:
         return Search(self._head, self._filter, evaluations, deadline)
@@ -104,14 +104,16 @@ class Spectral(CrossFitted):
         now = time.monotonic()
         own_deadline = now + share * (deadline - now)
         search = self._search(EVALUATIONS if math.isinf(deadline) else MOST_EVALUATIONS, own_deadline)
-        every = _EVALUATIONS_BETWEEN_CHECKPOINTS
+        every, ended_itself = _EVALUATIONS_BETWEEN_CHECKPOINTS, False
         checkpoints = search.checkpoints(known.activations, start, self._weights(len(start)), every=every)
         for index, rebuilt in enumerate(checkpoints):
             self._evaluations = max(1, index * every)
             self._blend = self._blended(known, start, rebuilt)
             self._progress.append(Progress(time.monotonic() - began, self._blend.validation_db))
-            if math.isinf(deadline) and self._pays_no_more():
+            ended_itself |= self._pays_no_more() or self._evaluations >= EVALUATIONS
+            if math.isinf(deadline) and ended_itself:
                 break
+        self._cut_short = self.start.cut_short or not ended_itself
 
     def _blended(self, known: Pairs, start: Tensor, rebuilt: Tensor) -> Blend:
         """The best mix of two answers to these pictures."""

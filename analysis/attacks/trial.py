@@ -29,6 +29,7 @@ class Learned:
     """What an attack says of itself once it has learned."""
 
     converged: bool | None
+    cut_short: bool
     chosen: str | None
     progress: tuple[tuple[float, float], ...]
 
@@ -80,13 +81,16 @@ class Trial:
         with self._theirs():
             progress = tuple((float(step.seconds), float(step.psnr_db)) for step in self._attack.progress)
             converged, chosen = self._attack.converged, self._attack.chosen
+            cut_short = self._attack.cut_short
         if not all(math.isfinite(value) for step in progress for value in step):
             raise AttackError("its progress has values that are NaN or infinite")
         if not (converged is None or isinstance(converged, bool)):
             raise AttackError(f"its converged is {converged!r}, not True, False or None")
+        if not isinstance(cut_short, bool):
+            raise AttackError(f"its cut_short is {cut_short!r}, not True or False")
         if not (chosen is None or isinstance(chosen, str)):
             raise AttackError(f"its chosen is {chosen!r}, not the name of an attack")
-        return Learned(converged, chosen, progress)
+        return Learned(converged, cut_short, chosen, progress)
 
     def rebuild(self, activations: Tensor) -> Tensor:
         """The pictures behind activations, as `Attack.rebuild` gives them.
@@ -105,6 +109,12 @@ class Trial:
                 remedy="divide bytes by 255, undo a normalisation, or clamp(0, 1) what is meant so",
             )
         return pictures
+
+    @property
+    def found(self) -> Tensor | None:
+        """What its search found for what was rebuilt last, before that was mixed with anything; None without one."""
+        with self._theirs():
+            return self._attack.found
 
     def out_of_fold(self, own: Pairs) -> Tensor:
         """Its answers to some of the receiver's own pictures, as `CrossFitted.out_of_fold` gives them."""

@@ -106,7 +106,7 @@ class _Recorder:
         for target in targets:
             for name in self.store.file.config.attacks:
                 own = LeakageRecord(cell=target.cell.hash, attack=name, status="ok", train_seconds=0.0)
-                yield self._keep(own, target, lambda shipped: shipped, None)
+                yield self._keep(own, target, shipped_activations(self.store, target))
 
     def attack(self, name: str, own: Pairs, targets: Sequence[AttackTarget]) -> Iterator[LeakageRecord]:
         """Train one attack for one split and judge it on every device's activations."""
@@ -123,7 +123,6 @@ class _Recorder:
             began = time.perf_counter()
             trial.fit(own, head, budget_s, start_from=self._last.get(name))
             seconds = time.perf_counter() - began
-            learned = trial.learned()
         except AttackError as exc:
             yield from (self.without_figures(name, target, "failed", str(exc)) for target in targets)
             return
@@ -136,38 +135,30 @@ class _Recorder:
                 budget_s=budget_s,
                 train_pictures=len(own),
                 train_seconds=seconds,
-                **asdict(learned),
             )
             try:
-                yield self._keep(known, target, trial.rebuild, head if trial.is_white_box else None)
+                shipped = shipped_activations(self.store, target)
+                rebuilt = trial.rebuild(shipped)
+                account = _account(trial, head, rebuilt, shipped)
+                yield self._keep(known.model_copy(update=account), target, rebuilt)
             except ResultsError:
                 raise
             except FAILURES as exc:
                 yield self.without_figures(name, target, "failed", str(exc))
 
-    def _keep(
-        self,
-        learned: LeakageRecord,
-        target: AttackTarget,
-        rebuild: Callable[[Tensor], Tensor],
-        matched: HeadFunction | None,
-    ) -> LeakageRecord:
-        """Judge an attack on what one device shipped.
+    def _keep(self, known: LeakageRecord, target: AttackTarget, rebuilt: Tensor) -> LeakageRecord:
+        """Judge what was rebuilt from what one device shipped.
 
         Args:
-            learned: what is known of the attack before it is judged.
-            matched: the head whose activations the attack tried to match, if it did.
+            known: what is known of the attack before it is judged.
         """
-        shipped = shipped_activations(self.store, target)
-        rebuilt = rebuild(shipped)
-        folder = self.store.reconstruction_folder(target.cell.hash, learned.attack)
+        folder = self.store.reconstruction_folder(target.cell.hash, known.attack)
         write_pictures(folder, rebuilt, self.pictures.held_out.names)
         judged = asdict(self._judge.scores(rebuilt)) | {
             "oracle_psnr_db": self._oracle,
             "agreement": tuple((self._top1(rebuilt) == self._classes).tolist()),
-            "residual": values(feature_residual(matched, rebuilt, shipped)) if matched else (),
         }
-        record = learned.model_copy(update=judged)
+        record = known.model_copy(update=judged)
         self.store.journal.keep_leakage(record)
         return record
 
@@ -182,6 +173,15 @@ class _Recorder:
     def _top1(self, pictures: Tensor) -> Tensor:
         with torch.no_grad():
             return self._whole(pictures).flatten(1).argmax(1)
+
+
+def _account(trial: Trial, head: HeadFunction, rebuilt: Tensor, shipped: Tensor) -> dict[str, object]:
+    """What an attack says of itself once it has rebuilt pictures, and how well the activations match, if it tried."""
+    found = trial.found
+    return asdict(trial.learned()) | {
+        "residual": values(feature_residual(head, rebuilt, shipped)) if trial.is_white_box else (),
+        "search_residual": values(feature_residual(head, found, shipped)) if found is not None else (),
+    }
 
 
 def shipped_activations(store: RunStore, target: AttackTarget) -> Tensor:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from analysis.report.rows import DELEGATED_ENOUGH, NO_REASON, Row
-
-# An optimisation that leaves more of the activation unmatched than this did not find a picture that explains it.
-FAILED_RESIDUAL = 0.4
 
 
 def remarks(row: Row) -> list[str]:
@@ -15,28 +12,37 @@ def remarks(row: Row) -> list[str]:
     if not row.ok:
         troubles = [f"{row.text('status') or 'failed'}: {row.text('reason') or NO_REASON}"]
         return [*troubles, "head time profiled, not measured"] if row.profiled else troubles
-    sentences = []
+    return [*_of_times(row), *_of_the_attacker(row)]
+
+
+def _of_times(row: Row) -> Iterator[str]:
     delegated = row.number("delegated_share")
     if delegated is not None and delegated < DELEGATED_ENOUGH:
         backend = row.text("backend") or "the backend"
         share = f"less than {DELEGATED_ENOUGH:.0%} of the head's MACs"
-        sentences.append(f"{backend} took over {share}: slow portable kernels ran the rest")
+        yield f"{backend} took over {share}: slow portable kernels ran the rest"
     if row.flag("verified") is False:
-        sentences.append("the head's output was not verified: its times may be those of a wrong result")
+        yield "the head's output was not verified: its times may be those of a wrong result"
     if row.profiled:
-        sentences.append(f"head time profiled, {row.text('reason') or 'not measured'}")
+        yield f"head time profiled, {row.text('reason') or 'not measured'}"
     if row.flag("unstable"):
-        sentences.append("unstable: the rounds disagree")
+        yield "unstable: the rounds disagree"
     if row.flag("throttled"):
-        sentences.append("the device throttled while it was timed")
-    if row.flag("converged") is False:
-        sentences.append("the attack had not converged: it may recover more with a larger budget")
-    residual = row.number("feature_residual")
-    if residual is not None and residual > FAILED_RESIDUAL:
-        sentences.append(
-            "the attack failed: no picture with the received activation was found, so it says nothing of privacy"
+        yield "the device throttled while it was timed"
+
+
+def _of_the_attacker(row: Row) -> Iterator[str]:
+    if row.flag("cut_short"):
+        yield "the attack was cut short by its budget: it may recover more with a larger one"
+    elif row.flag("converged") is False:
+        yield "the attack had not converged: it may recover more with a larger budget"
+    if row.flag("search_failed"):
+        yield "the attack failed: no picture with the received activation was found, so it says nothing of privacy"
+    if row.flag("weakly_attacked"):
+        yield (
+            "weakly attacked: only linear was tried, and it stays within 3 dB of the floor; "
+            "a stronger attack (--attack best) may recover more"
         )
-    return sentences
 
 
 def footnotes(rows: Iterable[Row]) -> dict[str, str]:

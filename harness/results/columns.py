@@ -255,7 +255,21 @@ SUMMARY = (
     Column(
         "feature_residual", pa.float64(), "relative distance of the reconstruction's activation", "not optimised for"
     ),
+    Column(
+        "search_residual",
+        pa.float64(),
+        "the same of what the attack's search found, before it was mixed with anything",
+        "there was no search",
+    ),
+    Column("search_failed", pa.bool_(), "is that above 0.4, so that no such picture was found?", "there was no search"),
     Column("converged", pa.bool_(), "had the attack converged?", "not iterative"),
+    Column("cut_short", pa.bool_(), "did its budget end the attack before it would have ended itself?", "not attacked"),
+    Column(
+        "weakly_attacked",
+        pa.bool_(),
+        "was linear alone tried, and stays it within 3 dB of the floor?",
+        "not attacked",
+    ),
     Column("chosen", pa.string(), "which attack it took, for best", "it does not choose"),
     Column(
         "agreement_top1",

@@ -177,7 +177,10 @@ class LeakageRecord(StrictModel):
         oracle_psnr_db: per picture: of an oracle who knows the picture's mean colour.
         residual: per picture: distance of the reconstruction's activation from the received one, relative to the
             latter's norm; empty at split 0.
+        search_residual: the same of what the attack's search found, before it was mixed with anything; empty where
+            there was no search.
         converged: had the attack; None where it has no course of its own.
+        cut_short: by its budget, before it would have ended itself; None in runs that did not say.
         chosen: the name of the attack that it took, for one that chooses among others.
         progress: seconds since the attack began, and the mean PSNR in dB that it had reached on validation pictures.
         agreement: per picture: does the network's top-1 class of the reconstruction equal that of the picture?
@@ -196,7 +199,9 @@ class LeakageRecord(StrictModel):
     oracle_psnr_db: tuple[float, ...] = ()
     agreement: tuple[bool, ...] = ()
     residual: tuple[float, ...] = ()
+    search_residual: tuple[float, ...] = ()
     converged: bool | None = None
+    cut_short: bool | None = None
     chosen: str | None = None
     progress: tuple[tuple[float, float], ...] = ()
 
@@ -208,6 +213,7 @@ class LeakageRecord(StrictModel):
     @model_validator(mode="after")
     def _figures_are_of_the_same_pictures(self) -> Self:
         lengths = {len(self.ssim), len(self.floor_psnr_db), len(self.oracle_psnr_db), len(self.agreement)}
-        if lengths != {len(self.psnr_db)} or len(self.residual) not in (0, len(self.psnr_db)):
+        optional = {len(self.residual), len(self.search_residual)} - {0}
+        if lengths != {len(self.psnr_db)} or optional - lengths:
             raise ValueError("its figures are of different numbers of pictures")
         return self

@@ -76,6 +76,22 @@ class Changed(Mean):
         return pictures
 
 
+class Searching(Mean):
+    """Tells what its search found."""
+
+    name = "searching"
+
+    def _rebuild(self, activations: Tensor) -> Tensor:
+        answers = super()._rebuild(activations)
+        self._found = self.find(answers)
+        return answers
+
+    @staticmethod
+    def find(answers: Tensor) -> Tensor:
+        """Twice its answers."""
+        return 2 * answers
+
+
 class Bytes(Changed):
     """Answers from 0 to 255."""
 
@@ -133,6 +149,16 @@ class Raising(Mean):
     def converged(self) -> bool | None:
         self._stumble("converged")
         return super().converged
+
+    @property
+    def cut_short(self) -> bool:
+        self._stumble("cut_short")
+        return super().cut_short
+
+    @property
+    def found(self) -> Tensor | None:
+        self._stumble("found")
+        return super().found
 
     @property
     def chosen(self) -> str | None:

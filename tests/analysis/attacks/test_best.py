@@ -30,6 +30,7 @@ class Stub(CrossFitted):
         super().__init__()
         self.name = name  # type: ignore[misc]
         self.error, self.shade = 1.0, 0.0
+        self.budget_was_short = self.searches = False
         self.asked: list[Pairs] = []
         self.given: list[tuple[float | None, Attack | None]] = []
         self.start = Stub(start, "") if start else self
@@ -47,6 +48,7 @@ class Stub(CrossFitted):
 
     def _learn(self) -> None:
         self._progress = [Progress(1.0, self.shade)]
+        self._cut_short = self.budget_was_short
         if self.start is not self:
             self.start.fit(OWN, head=torch.flatten)
 
@@ -55,7 +57,9 @@ class Stub(CrossFitted):
         return own.pictures + self.error
 
     def _rebuild(self, activations: Tensor) -> Tensor:
-        return torch.full((len(activations), 3, 8, 8), self.shade)
+        answers = torch.full((len(activations), 3, 8, 8), self.shade)
+        self._found = 2 * answers if self.searches else None
+        return answers
 
 
 NAMES = ("linear", "spectral", "decoder", "refine")
@@ -220,3 +224,20 @@ def test_a_users_attack_that_changes_its_pairs_changes_them_for_nobody_else(
     attack.fit(OWN, head=torch.flatten)
     assert torch.equal(OWN.pictures, before)
     assert attack.chosen == "rival"
+
+
+@pytest.mark.parametrize("short", [None, *range(4)])
+def test_it_was_cut_short_where_any_candidate_was_whoever_was_chosen(short: int | None, stubs: SetErrors) -> None:
+    candidates = stubs(0.01, 0.1, 0.1, 0.1)
+    for index, candidate in enumerate(candidates):
+        candidate.budget_was_short = index == short
+    assert fitted().cut_short is (short is not None)
+
+
+def test_what_it_found_is_what_the_chosen_attack_found(stubs: SetErrors) -> None:
+    candidates = stubs(0.1, 0.01, 0.1, 0.1)
+    candidates[1].searches = True
+    attack = fitted()
+    rebuilt = attack.rebuild(OWN.activations[:2])
+    assert attack.found is not None
+    assert torch.equal(attack.found, 2 * rebuilt)

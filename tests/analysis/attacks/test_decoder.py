@@ -228,3 +228,24 @@ def test_its_own_choice_of_a_budget_is_shorter_after_its_neighbour(
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
     attack.fit(own, head=head, budget_s=budget_s, start_from=start_from)
     assert deadlines == [1000 + expected]
+
+
+@pytest.mark.parametrize(
+    ("budget_s", "expected"),
+    [(decoder.DEFAULT_BUDGET_S - 1, False), (1e-3, True), (None, False)],
+    ids=["ended itself", "by its budget", "no budget"],
+)
+def test_it_was_cut_short_where_a_budget_below_its_own_choice_ended_its_training(
+    budget_s: float | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder, "MOST_STEPS", 2)
+    attack = Decoder()
+    attack.fit(pairs(24, 0), head=head, budget_s=budget_s)
+    assert attack.cut_short is expected
+
+
+def test_a_budget_above_its_own_choice_does_not_cut_it_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "DEFAULT_BUDGET_S", 1e-3)
+    attack = Decoder()
+    attack.fit(pairs(24, 0), head=head, budget_s=2e-3)
+    assert not attack.cut_short

@@ -13,6 +13,7 @@ from analysis.attacks.augmentation import Augmentation
 from analysis.attacks.blend import Blend
 from analysis.attacks.decoder import Decoder, _Corrector
 from analysis.attacks.linear import Linear
+from analysis.attacks.matching import feature_residual
 from analysis.attacks.spectral import BLENDED_ON, EVALUATIONS, VARIATIONS, Refine, Spectral
 from analysis.metrics import psnr_db
 from tests.parts.clock import Clock
@@ -156,19 +157,24 @@ def test_its_out_of_fold_answer_is_a_search_from_its_starts_out_of_fold_answer(f
 
 
 def test_a_larger_budget_never_does_fewer_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = []
+    done: list[int] = []
+    cut_short: list[bool] = []
     monkeypatch.setattr(spectral, "MOST_EVALUATIONS", 100)
+    monkeypatch.setattr(spectral, "EVALUATIONS", 100)
+    monkeypatch.setattr(spectral, "_WORTH_DB", -100.0)  # it always pays
     for budget_s in (1, 50, 80, 120, 400):
         clock = Clock(monkeypatch, HEAD)
         attack = Spectral()
         attack.fit(OWN, head=clock, budget_s=budget_s)
         assert clock.asked <= budget_s + 3, "at most the first evaluation of each search may come too late"
+        cut_short.append(attack.cut_short)
         before = clock.asked
         attack.rebuild(HELD_OUT.activations)
         done.append(clock.asked - before)
     assert done == sorted(done)
     assert done[0] == 1
     assert 1 < done[3] < done[-1] == 100
+    assert cut_short == [True, True, True, True, False]
 
 
 def test_without_a_budget_a_picture_takes_as_many_evaluations_on_every_machine(
@@ -185,6 +191,29 @@ def test_without_a_budget_the_search_ends_where_no_more_pays(monkeypatch: pytest
     attack = Spectral()
     attack.fit(OWN, head=HEAD)
     assert len(attack.progress) == 1 + spectral._CHECKPOINTS_TO_GAIN_IN
+    assert not attack.cut_short
+
+
+def test_a_budget_that_lasts_until_no_more_pays_does_not_cut_the_search_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectral, "_WORTH_DB", 100.0)
+    attack = Spectral()
+    attack.fit(OWN, head=Clock(monkeypatch, HEAD), budget_s=140.0)
+    assert attack._evaluations < EVALUATIONS
+    assert not attack.cut_short
+
+
+def test_a_search_whose_start_was_cut_short_was_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Linear, "cut_short", True)
+    attack = Spectral()
+    attack.fit(OWN, head=HEAD)
+    assert attack.cut_short
+
+
+def test_what_it_found_is_closer_to_the_received_activation_than_the_mix(fitted: Spectral) -> None:
+    rebuilt = fitted.rebuild(HELD_OUT.activations)
+    assert fitted.found is not None
+    of_found, of_mix = (feature_residual(HEAD, one, HELD_OUT.activations) for one in (fitted.found, rebuilt))
+    assert of_found.mean() < of_mix.mean()
 
 
 def test_refine_leaves_a_quarter_of_its_budget_to_the_search(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,9 @@ def test_an_attack_that_needs_no_init_of_its_parent_works_without() -> None:
     assert whole(attacks.Forgetful).shape == HELD_OUT.shape
 
 
-@pytest.mark.parametrize("method", ["__init__", "skip", "_fit", "_rebuild", "progress", "converged", "chosen"])
+@pytest.mark.parametrize(
+    "method", ["__init__", "skip", "_fit", "_rebuild", "progress", "converged", "cut_short", "chosen", "found"]
+)
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -249,3 +251,14 @@ def test_what_is_no_whole_attack_is_known_before_anything_is_measured(chosen: li
 
 def test_whole_attacks_pass_ours_and_users() -> None:
     check_attacks([*ATTACKS, "tests.parts.attacks:Mean", "tests.parts.attacks:Poisonous"])
+
+
+def test_an_attack_whose_search_found_no_pictures_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = fitted(attacks.Searching)
+    rebuilt = one.rebuild(SHIPPED)
+    assert one.found is not None
+    assert torch.equal(one.found, 2 * rebuilt)
+    for found, told in ((torch.zeros(4), "gave float32 x 4, not float32 x 4 x 3"), ("none", "gave a str")):
+        monkeypatch.setattr(attacks.Searching, "find", staticmethod(lambda _, found=found: found))
+        with pytest.raises(AttackError, match=told):
+            one.rebuild(SHIPPED)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from analysis.attacks import HeadFunction, Pairs, whitebox
-from analysis.attacks.whitebox import RESTARTS, VARIATIONS, WhiteBox
+from analysis.attacks.whitebox import RESTARTS, STEPS, VARIATIONS, WhiteBox
 from analysis.metrics import psnr_db
 from tests.parts.clock import Clock
 from tests.parts.smooth import mixing_head, smooth_pictures
@@ -52,6 +52,39 @@ def test_without_time_it_answers_with_about_grey() -> None:
     attack = WhiteBox()
     attack.fit(OWN, head=mixing_head, budget_s=NO_TIME_S)
     assert (attack.rebuild(HELD_OUT.activations) - 0.5).abs().mean() < 0.15
+    assert attack.cut_short
+    assert attack.converged is False
+
+
+def test_its_progress_is_that_of_the_answer_with_so_much_time_for_both_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, attack = Clock(monkeypatch, mixing_head), WhiteBox()
+    attack.fit(OWN, head=clock)
+    assert [step.seconds for step in attack.progress] == [RESTARTS * step for step in (*range(1, STEPS, 10), STEPS)]
+    attack.rebuild(HELD_OUT.activations)
+    assert not attack.cut_short
+    own = OWN.round_robin(whitebox.CHOSEN_ON)
+    reached = float(psnr_db(own.pictures, attack.rebuild(own.activations)).mean())
+    assert attack.progress[-1].psnr_db == pytest.approx(reached, abs=0.05)
+    assert attack.progress[0].psnr_db < reached - 3
+
+
+def test_it_has_converged_where_its_last_steps_gain_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for steps in (10, 300):
+        monkeypatch.setattr(whitebox, "STEPS", steps)
+        attack = WhiteBox()
+        attack.fit(OWN, head=mixing_head)
+        found.append(attack.converged)
+    assert found == [False, True]
+
+
+def test_it_was_cut_short_where_the_received_pictures_take_longer_than_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack = WhiteBox()
+    attack.fit(OWN, head=mixing_head, budget_s=1000.0)
+    assert not attack.cut_short
+    monkeypatch.setattr(attack, "_seconds", 1e-6)
+    attack.rebuild(HELD_OUT.activations)
+    assert attack.cut_short
 
 
 def test_a_larger_budget_never_does_fewer_evaluations_and_both_starts_get_their_share(

@@ -135,3 +135,17 @@ def test_best_takes_a_users_attack_of_the_run_where_that_is_best(
     best, rival = attack_network(store, network, lambda: network, targets, pictures)
     assert (best.status, best.chosen) == ("ok", "rival")
     assert best.psnr_db == rival.psnr_db
+
+
+def test_a_search_is_judged_by_what_it_found_and_not_by_what_that_was_mixed_into(
+    shipped: Callable[..., tuple[RunStore, list[AttackTarget]]], network: Network, pictures: Pictures
+) -> None:
+    store, targets = shipped("linear", "spectral", "best", "whitebox", f"{USERS}:Rival", budget_s=2.0)
+    found = {r.attack: r for r in attack_network(store, network, lambda: network, targets, pictures)}
+    assert {record.status for record in found.values()} == {"ok"}
+    spectral, whitebox = found["spectral"], found["whitebox"]
+    assert len(spectral.search_residual) == len(whitebox.search_residual) == len(pictures.held_out.names)
+    assert np.mean(spectral.search_residual) < np.mean(spectral.residual)
+    assert found["linear"].search_residual == found[f"{USERS}:Rival"].search_residual == ()
+    assert found["best"].search_residual == ()  # it took the user's, which does not search
+    assert found["best"].chosen == "rival"

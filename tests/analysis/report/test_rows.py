@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report.remarks import FAILED_RESIDUAL, footnotes, remarks
+from analysis.report.remarks import footnotes, remarks
 from analysis.report.rows import Row, charts, head_time, printable, ranges, shortened
 
 Rows = list[dict[str, Any]]
@@ -93,14 +93,27 @@ def test_rows_with_the_same_trouble_share_a_footnote(make_rows: MakeRows) -> Non
     assert [sentence.split()[0] for sentence in marks] == ["xnnpack", "unstable:", "the", "head", "the", "the"]
 
 
+@pytest.mark.parametrize("value", [None, False, True])
 @pytest.mark.parametrize(
-    ("residual", "said"), [(None, False), (0.02, False), (FAILED_RESIDUAL, False), (0.41, True), (1.3, True)]
+    ("mark", "begins"),
+    [
+        ("search_failed", "the attack failed: "),
+        ("weakly_attacked", "weakly attacked: only linear "),
+        ("cut_short", "the attack was cut short by its budget: "),
+    ],
 )
-def test_an_attack_that_found_no_picture_for_the_activation_says_nothing_of_privacy(
-    make_rows: MakeRows, residual: float | None, said: bool
+def test_how_weak_an_attacker_was_is_said_only_where_it_was(
+    make_rows: MakeRows, mark: str, begins: str, value: bool | None
 ) -> None:
-    row = Row(make_rows(splits=3)[1] | {"feature_residual": residual})
-    assert [sentence.startswith("the attack failed") for sentence in remarks(row)] == [True] * said
+    row = Row(make_rows(splits=3)[1] | {mark: value, "feature_residual": 0.9})
+    assert [sentence.startswith(begins) for sentence in remarks(row)] == [True] * bool(value)
+
+
+def test_an_attack_that_was_cut_short_is_not_said_to_have_not_converged_as_well(make_rows: MakeRows) -> None:
+    row = make_rows(splits=3)[1] | {"converged": False}
+    (unconverged,), (cut_short,) = remarks(Row(row)), remarks(Row(row | {"cut_short": True}))
+    assert unconverged == "the attack had not converged: it may recover more with a larger budget"
+    assert "cut short by its budget" in cut_short
 
 
 def test_a_profiled_head_time_is_remarked_upon_with_what_to_do_even_where_the_row_is_not_ok(
