@@ -322,4 +322,7 @@ def _leakage(record: LeakageRecord, sources: tuple[str, ...]) -> dict[str, objec
         "cut_short": record.cut_short,
         "chosen": record.chosen,
         "agreement_top1": float(np.mean(record.agreement)),
+        "judge": record.judge,
+        "judge_top1": float(np.mean(record.judge_top1)) if record.judge else None,
+        "judge_similarity": float(np.mean(record.judge_similarity)) if record.judge else None,
     }

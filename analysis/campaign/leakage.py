@@ -20,6 +20,7 @@ from analysis.attacks import HeadFunction, Pairs
 from analysis.attacks.matching import feature_residual
 from analysis.attacks.trial import Trial
 from analysis.errors import AttackError
+from analysis.independent_judge import IndependentJudge
 from analysis.judging import FAILURES, Judge, collect_pairs, groups, holds_pictures_apart, values
 from analysis.metrics import oracle_mean_colour_psnr_db
 from device_runner.files import scratch_beside
@@ -96,6 +97,7 @@ class _Recorder:
         self.store, self.network, self.pictures = store, network, pictures
         original = pictures.held_out.as_float()
         self._judge = Judge(pictures.train.as_float(), original)
+        self._independent_judge = IndependentJudge.of(network.model.name, original)
         self._oracle = values(oracle_mean_colour_psnr_db(original))
         self._last: dict[str, Trial] = {}
         self._whole = TorchHead(network, network.points[-1])
@@ -158,6 +160,8 @@ class _Recorder:
             "oracle_psnr_db": self._oracle,
             "agreement": tuple((self._top1(rebuilt) == self._classes).tolist()),
         }
+        if self._independent_judge:
+            judged |= asdict(self._independent_judge.recognition(rebuilt))
         record = known.model_copy(update=judged)
         self.store.journal.keep_leakage(record)
         return record

@@ -251,5 +251,8 @@ def _in_words(row: Row, curve: Curve) -> Iterator[str]:
         interval = f" ({low} to {high})" if low and high else ""
         ssim = written(row.number("ssim"))
         yield f"{curve.name}: PSNR {mean} dB{interval}, best-rebuilt {worst}; SSIM {ssim}"
+    recognised, alike = row.number("judge_top1"), row.number("judge_similarity")
+    if recognised is not None and alike is not None:
+        yield f"{curve.name}: {row.text('judge')} recognises {recognised:.0%}, features alike {written(alike)}"
     for sentence in remarks(row):
         yield f"{curve.name}: {sentence}"

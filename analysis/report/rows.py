@@ -173,6 +173,11 @@ class Chart:
         """What travels at split 0, the picture itself, in bytes."""
         return next((row.number("wire_bytes") for row in self.measured if row.split == 0), None)
 
+    @property
+    def judge(self) -> str:
+        """The independent judge's name; empty where there was none."""
+        return next((name for row in self.rows if (name := row.text("judge"))), "")
+
     def once(self, column: str) -> float | None:
         """Return a value that all rows share (the floor), from the first row that has it."""
         return next((value for row in self.rows if (value := row.number(column)) is not None), None)

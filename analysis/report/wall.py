@@ -63,19 +63,19 @@ def build_wall(run_folder: Path, chart: Chart, leakage: pd.DataFrame) -> Wall:
         run_folder: holds pictures/held_out/<name>.png and pictures/<cell>/<attack>/<name>.png; what is missing is left
             out.
         chart: whose cells are shown.
-        leakage: PSNR per picture (columns of harness.results.columns.LEAKAGE); may be empty.
+        leakage: figures per picture (columns of harness.results.columns.LEAKAGE); may be empty.
     """
     folder = run_folder / "pictures"
     cells = {row.text("cell") for row in chart.rows if row.split != 0}
     of_chart = leakage[leakage["cell"].isin(cells)]
     names = choose_pictures(of_chart, sorted(path.stem for path in (folder / "held_out").glob("*.png")), PICTURES)
-    rebuilt = zip(of_chart["cell"], of_chart["attack"], of_chart["picture"], of_chart["psnr_db"], strict=True)
-    psnr = {(str(cell), str(attack), str(picture)): float(value) for cell, attack, picture, value in rebuilt}
+    judged = [Row({str(key): value for key, value in record.items()}) for record in of_chart.to_dict("records")]
+    figures = {(row.text("cell"), row.text("attack"), row.text("picture")): row for row in judged}
     originals = [_tile(folder / "held_out" / f"{name}.png", f"original: {name}", name) for name in names]
     splits = []
     for number, split in chart.splits.items():
         pairs = [(row, curve) for curve in chart.curves for row in curve.rows if row.split == number != 0]
-        strips = [Strip(curve, _summary(row), _rebuilt(folder, names, row, curve, psnr)) for row, curve in pairs]
+        strips = [Strip(curve, _summary(row), _rebuilt(folder, names, row, curve, figures)) for row, curve in pairs]
         if found_some := tuple(strip for strip in strips if any(strip.tiles)):
             splits.append((number, split, found_some))
     return Wall(tuple(tile for tile in originals if tile), tuple(splits))
@@ -110,20 +110,33 @@ def choose_pictures(leakage: pd.DataFrame, names: Sequence[str], count: int) -> 
 
 
 def _summary(row: Row) -> str:
-    values = (f"PSNR {written(row.number('psnr_db'), 'dB')} dB", f"SSIM {written(row.number('ssim'))}")
-    return ", ".join(values) if row.number("psnr_db") is not None else ""
+    if row.number("psnr_db") is None:
+        return ""
+    values = [f"PSNR {written(row.number('psnr_db'), 'dB')} dB", f"SSIM {written(row.number('ssim'))}"]
+    recognised, alike = row.number("judge_top1"), row.number("judge_similarity")
+    if recognised is not None and alike is not None:
+        said = f"; {row.text('judge')}: alike {written(alike)}, {recognised:.0%} recognised"
+    else:
+        said = ""
+    return ", ".join(values) + said
+
+
+def _caption(figures: Row) -> str:
+    """PSNR, and what the independent judge says: its features' cosine, a tick where it sees the same class."""
+    psnr, alike = written(figures.number("psnr_db"), "dB"), written(figures.number("judge_similarity"))
+    parts = [f"{psnr} dB"] * bool(psnr) + [f"{alike}{' ✓' if figures.flag('judge_top1') else ''}"] * bool(alike)
+    return ", ".join(parts)
 
 
 def _rebuilt(
-    folder: Path, names: Sequence[str], row: Row, curve: Curve, psnr: dict[tuple[str, str, str], float]
+    folder: Path, names: Sequence[str], row: Row, curve: Curve, figures: dict[tuple[str, str, str], Row]
 ) -> tuple[Tile | None, ...]:
     attack = row.text("attack")
     if not attack:
         return ()
     tiles = []
     for name in names:
-        value = written(psnr.get((row.text("cell"), attack, name)), "dB")
-        caption = f"{value} dB" if value else ""
+        caption = _caption(figures.get((row.text("cell"), attack, name), Row({})))
         alt = f"{name} rebuilt from split {row.split} ({row.text('split')}), {curve.name}: {caption or 'PSNR unknown'}"
         tiles.append(_tile(folder / row.text("cell") / safe_name(attack) / f"{name}.png", alt, caption))
     return tuple(tiles)

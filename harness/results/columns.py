@@ -9,6 +9,7 @@ import pyarrow as pa
 from harness.results.axes import AXES
 from harness.results.schema import SCHEMA_VERSION
 
+_NO_JUDGE = "not attacked, or no other trained network is installed: pip install 'splitbench[weights]'"
 _UNITS = {"ms": "ms", "db": "dB", "bytes": "kB"}
 
 
@@ -112,6 +113,8 @@ LEAKAGE = (
     Column("floor_psnr_db", pa.float64(), "PSNR of the training mean picture, which needs no activation"),
     Column("oracle_mean_colour_psnr_db", pa.float64(), "PSNR of an oracle who knows the picture's mean colour"),
     Column("agreement_top1", pa.bool_(), "does the network see the same class in reconstruction and picture?"),
+    Column("judge_top1", pa.bool_(), "does the independent judge?", _NO_JUDGE),
+    Column("judge_similarity", pa.float64(), "cosine of its features of reconstruction and picture", _NO_JUDGE),
 )
 
 SUMMARY = (
@@ -277,6 +280,21 @@ SUMMARY = (
         "share of reconstructions in which the network sees the same class",
         "not attacked",
         heading="same class",
+    ),
+    Column("judge", pa.string(), "the independent judge: another trained network than the attacked one", _NO_JUDGE),
+    Column(
+        "judge_top1",
+        pa.float64(),
+        "share of reconstructions in which it sees the same class as in the picture",
+        _NO_JUDGE,
+        heading="recognised",
+    ),
+    Column(
+        "judge_similarity",
+        pa.float64(),
+        "mean cosine of its features of reconstruction and picture; see docs/attacks.md",
+        _NO_JUDGE,
+        heading="alike",
     ),
     Column("status", pa.string(), "ok, failed or skipped"),
     Column("reason", pa.string(), "why it is not ok, or its head not measured", "neither"),

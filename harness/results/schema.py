@@ -184,6 +184,9 @@ class LeakageRecord(StrictModel):
         chosen: the name of the attack that it took, for one that chooses among others.
         progress: seconds since the attack began, and the mean PSNR in dB that it had reached on validation pictures.
         agreement: per picture: does the network's top-1 class of the reconstruction equal that of the picture?
+        judge: another trained network, which was asked the same; None where none is installed.
+        judge_top1: per picture: its answer.
+        judge_similarity: per picture: cosine of its features of reconstruction and picture.
     """
 
     cell: str
@@ -198,6 +201,9 @@ class LeakageRecord(StrictModel):
     floor_psnr_db: tuple[float, ...] = ()
     oracle_psnr_db: tuple[float, ...] = ()
     agreement: tuple[bool, ...] = ()
+    judge: str | None = None
+    judge_top1: tuple[bool, ...] = ()
+    judge_similarity: tuple[float, ...] = ()
     residual: tuple[float, ...] = ()
     search_residual: tuple[float, ...] = ()
     converged: bool | None = None
@@ -213,7 +219,10 @@ class LeakageRecord(StrictModel):
     @model_validator(mode="after")
     def _figures_are_of_the_same_pictures(self) -> Self:
         lengths = {len(self.ssim), len(self.floor_psnr_db), len(self.oracle_psnr_db), len(self.agreement)}
-        optional = {len(self.residual), len(self.search_residual)} - {0}
+        optional = {
+            *(len(self.residual), len(self.search_residual)),
+            *(len(self.judge_top1), len(self.judge_similarity)),
+        } - {0}
         if lengths != {len(self.psnr_db)} or optional - lengths:
             raise ValueError("its figures are of different numbers of pictures")
         return self

@@ -89,4 +89,6 @@ def leakage_rows(record: LeakageRecord, names: tuple[str, ...], sources: tuple[s
             "floor_psnr_db": record.floor_psnr_db[i],
             "oracle_mean_colour_psnr_db": record.oracle_psnr_db[i],
             "agreement_top1": record.agreement[i],
+            "judge_top1": record.judge_top1[i] if record.judge else None,
+            "judge_similarity": record.judge_similarity[i] if record.judge else None,
         }

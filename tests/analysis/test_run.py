@@ -157,6 +157,29 @@ def test_a_row_says_which_attack_the_best_was(tmp_path: Path) -> None:
     assert run.summary().set_index("split_index")["chosen"].to_dict() == {1: None, 2: "refine", 3: None, 4: None}
 
 
+def test_the_marks_of_a_row_follow_from_what_was_kept(tmp_path: Path) -> None:
+    run = make_run(tmp_path, {}, surveys=[surveyed()], attacks=("linear", "spectral"))
+    judged = dict.fromkeys(("psnr_db", "ssim", "floor_psnr_db", "oracle_psnr_db"), (20.0,))
+    known = {"status": "ok", "agreement": (True,)} | judged
+    said = {"judge": "other", "judge_top1": (True,), "judge_similarity": (0.6,)}
+    of_spectral = {"search_residual": (0.2,), "cut_short": True} | said
+    for values in (
+        {"cell": "c2", "attack": "linear"},
+        {"cell": "c3", "attack": "linear"},
+        {"cell": "c3", "attack": "spectral", **of_spectral},
+    ):
+        run.store.journal.keep_leakage(LeakageRecord.model_validate(known | values))
+    table = run.summary().set_index(["split_index", "attack"])
+    marks = ["search_failed", "cut_short", "weakly_attacked", "judge", "judge_top1"]
+    rows = {key: table.loc[key, marks].astype(object).where(table.loc[key, marks].notna(), None) for key in table.index}
+    assert rows[2, "linear"].tolist() == [None, None, True, None, None]
+    assert rows[3, "linear"].tolist() == [None, None, False, None, None]
+    assert rows[3, "spectral"].tolist() == [False, True, False, "other", 1.0]
+    assert rows[2, "spectral"].tolist() == [None] * 5
+    assert table.loc[(3, "spectral"), "search_residual"] == pytest.approx(0.2)
+    assert table.loc[(3, "spectral"), "judge_similarity"] == pytest.approx(0.6)
+
+
 def test_accuracy_counts_no_anchor() -> None:
     table = pd.DataFrame(
         {

@@ -140,7 +140,7 @@ def test_best_takes_a_users_attack_of_the_run_where_that_is_best(
 def test_a_search_is_judged_by_what_it_found_and_not_by_what_that_was_mixed_into(
     shipped: Callable[..., tuple[RunStore, list[AttackTarget]]], network: Network, pictures: Pictures
 ) -> None:
-    store, targets = shipped("linear", "spectral", "best", "whitebox", f"{USERS}:Rival", budget_s=2.0)
+    store, targets = shipped("linear", "spectral", "best", "whitebox", f"{USERS}:Rival", budget_s=0.8)
     found = {r.attack: r for r in attack_network(store, network, lambda: network, targets, pictures)}
     assert {record.status for record in found.values()} == {"ok"}
     spectral, whitebox = found["spectral"], found["whitebox"]
@@ -149,3 +149,15 @@ def test_a_search_is_judged_by_what_it_found_and_not_by_what_that_was_mixed_into
     assert found["linear"].search_residual == found[f"{USERS}:Rival"].search_residual == ()
     assert found["best"].search_residual == ()  # it took the user's, which does not search
     assert found["best"].chosen == "rival"
+
+
+def test_what_was_rebuilt_is_shown_to_a_network_that_was_not_attacked(
+    shipped: Callable[..., tuple[RunStore, list[AttackTarget]]], network: Network, pictures: Pictures
+) -> None:
+    store, targets = shipped("linear", f"{USERS}:Mean")
+    linear, mean = attack_network(store, network, lambda: network, targets, pictures)
+    assert linear.judge == mean.judge == "efficientnet_lite0"
+    assert len(linear.judge_top1) == len(pictures.held_out.names)
+    assert np.mean(linear.judge_similarity) > np.mean(mean.judge_similarity)
+    table = store.table("leakage").to_pandas()
+    assert table["judge_similarity"].tolist() == [*linear.judge_similarity, *mean.judge_similarity]

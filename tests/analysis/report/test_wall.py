@@ -58,6 +58,18 @@ def test_every_attacked_split_has_a_row_of_small_pictures(run_folder: RunFolder)
         assert (picture.format, max(picture.size)) == ("WEBP", 96)
 
 
+def test_the_wall_shows_what_the_independent_judge_says(run_folder: RunFolder) -> None:
+    (chart,) = charts(run_folder.summary.assign(judge="efficientnet_lite1", judge_top1=0.25, judge_similarity=0.613))
+    pictures = run_folder.pictures
+    seen = pictures["picture"].str.startswith("chelsea").astype("boolean")
+    wall = build_wall(run_folder.path, chart, pictures.assign(judge_top1=seen, judge_similarity=0.817))
+    (_, _, (strip, _)) = wall.splits[0]
+    assert strip.summary.endswith("; efficientnet_lite1: alike 0.61, 25% recognised")
+    captions = [tile.caption.partition(" dB, ")[2] for tile in strip.tiles if tile]
+    names = [tile.caption for tile in wall.originals]
+    assert captions == ["0.82 ✓" if name.startswith("chelsea") else "0.82" for name in names]
+
+
 def test_large_pictures_are_scaled_to_128(
     make_rows: Callable[..., list[dict[str, Any]]], make_table: Callable[..., pd.DataFrame], tmp_path: Path
 ) -> None:
