@@ -263,6 +263,7 @@ SUMMARY = (
         pa.float64(),
         "the same of what the attack's search found, before it was mixed with anything",
         "there was no search",
+        heading="search residual",
     ),
     Column("search_failed", pa.bool_(), "is that above 0.4, so that no such picture was found?", "there was no search"),
     Column("converged", pa.bool_(), "had the attack converged?", "not iterative"),

@@ -74,3 +74,17 @@ def test_every_painter_has_every_look(chart: Chart) -> None:
     assert set(interactive.MARKERS) == set(MARKERS) - {None}
     assert set(interactive.DASHES) == set(DASHES)
     assert {look.pattern for look in looks} <= set(HATCHES)
+
+
+def test_who_points_at_a_split_is_told_its_marks_and_what_the_independent_judge_says(
+    make_rows: MakeRows, make_table: MakeTable
+) -> None:
+    rows = make_rows(splits=3)
+    rows[1] |= {"judge": "efficientnet_lite1", "judge_top1": 0.25, "judge_similarity": 0.613, "cut_short": True}
+    (chart,) = charts(make_table(rows))
+    *_, points = interactive.figure(chart, panels_of(chart))["data"]
+    _, marked, unmarked = points["hovertemplate"]
+    assert "fp32, linear: efficientnet_lite1 recognises 25%, features alike 0.61" in marked
+    assert "fp32, linear: the attack was cut short by its budget" in marked
+    assert "recognises" not in unmarked
+    assert "cut short" not in unmarked
