@@ -143,7 +143,7 @@ class _Drawn:
                 photograph = Photograph(shown(path.relative_to(folder)), result)
                 original = self._copies.like(photograph)
                 if original is not None:
-                    self.left_out.append(LeftOut(photograph.source, LeftOutKind.COPY, f"like {original.source}"))
+                    self.left_out.append(LeftOut(photograph.source, LeftOutKind.COPY, f"like {original}"))
                     continue
                 self._copies.add(photograph)
                 taken.append((path, photograph))

@@ -16,7 +16,7 @@ from device_runner.errors import UsageError
 from harness.errors import PictureError
 from harness.pictures import LeftOut, Pictures, PictureSet, load_pictures
 from harness.pictures.decode import LeftOutKind
-from harness.pictures.likeness import refuse_leaks
+from harness.pictures.likeness import Copies, refuse_leaks
 from harness.pictures.photographs import Photograph, open_photograph
 
 
@@ -264,3 +264,50 @@ def test_a_spec_that_leads_nowhere_is_one_clear_line(spec: str, error: type[Exce
 def test_nothing_at_all_is_refused(size: tuple[int, int], train_count: int) -> None:
     with pytest.raises(UsageError, match="cannot be made"):
         load_pictures("builtin", size=size, train_count=train_count)
+
+
+def like_all(photographs: list[Photograph], asked: Photograph) -> bool:
+    """Whether one of them is a copy: every thumbnail is compared with every view, as no bucket can spoil it."""
+    thumbnail = np.asarray(Image.fromarray(asked.pixels).resize((16, 16), Image.Resampling.BOX)).astype(np.float32)
+    contrast = float(np.sqrt(((thumbnail - thumbnail.mean(axis=(0, 1))) ** 2).mean()))
+    tolerance = min(2.5, max(0.3, 0.06 * contrast))
+    views = [
+        turned for turns in range(4) for turned in (np.rot90(thumbnail, turns), np.rot90(thumbnail, turns)[:, ::-1])
+    ]
+    kept = np.stack([np.asarray(Image.fromarray(p.pixels).resize((16, 16), Image.Resampling.BOX)) for p in photographs])
+    return any((np.abs(kept.astype(np.float32) - view).mean(axis=(1, 2, 3)) <= tolerance).any() for view in views)
+
+
+def test_buckets_find_every_copy_that_comparing_all_with_all_finds() -> None:
+    rng = np.random.default_rng(0)
+    kept = [np.asarray(scene(seed)).astype(np.int16) // (1 + 15 * (seed % 2)) for seed in range(60)]  # some dark
+    known, photographs = Copies(), [Photograph(f"{index}", one.astype(np.uint8)) for index, one in enumerate(kept)]
+    for photograph in photographs:
+        known.add(photograph)
+    found = Counter[bool]()
+    for index in range(400):
+        original = np.rot90(kept[index % 60], index % 4)[:, :: (-1) ** index]
+        changed = original + rng.integers(-4, 5) + rng.normal(0, 4, original.shape)
+        asked = Photograph("asked", changed.clip(0, 255).astype(np.uint8))
+        expected = like_all(photographs, asked)
+        assert (known.like(asked) is not None) == expected
+        found[expected] += 1
+    assert min(found[True], found[False]) > 50, "either outcome is tried"
+
+
+def test_of_ten_thousand_photographs_few_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    near = Copies._near
+
+    def counted(self: Copies, sums: np.ndarray, reach: float) -> list[int]:
+        compared.append(len(near(self, sums, reach)))
+        return near(self, sums, reach)
+
+    monkeypatch.setattr(Copies, "_near", counted)
+    known, rng = Copies(), np.random.default_rng(0)
+    for index in range(10_000):
+        coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        photograph = Photograph(f"{index}", coarse.repeat(4, 0).repeat(4, 1))
+        assert known.like(photograph) is None
+        known.add(photograph)
+    assert np.mean(compared) < 50
