@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from harness.pictures import Pictures
 
 # Activations of the receiver's own pictures that are kept per split, and at once.
 SPLIT_BYTES = 100 * 2**20
+# Those of its own pictures that an attack learns from: at 64x64 pixels about 10,000; never fewer than by default.
+PICTURES_BYTES = 512 * 2**20
+DEFAULT_PICTURES = 600
 GROUP_BYTES = 2500 * 2**20
 FEWEST_PICTURES = 48
 # Judging may fail inside torch or numpy, where memory is short: that row says so, the others go on.
@@ -31,8 +35,8 @@ def holds_pictures_apart(network: Network, point: SplitPoint) -> bool:
 
 def collect_pairs(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: Pictures) -> dict[int, Pairs]:
     """Pair the receiver's own pictures with what its heads make of them, many splits in one pass; by split index."""
-    own = pictures.train.as_float()
-    counts = {p.index: _own_pictures(p, len(own)) for p in points}
+    counts = {p.index: _own_pictures(p, learned_from(pictures)) for p in points}
+    own = pictures.train.first(max(counts.values())).as_float()
     activations = {p.index: torch.empty(counts[p.index], *p.activation_shape[1:]) for p in points}
     for start in range(0, max(counts.values()), BATCH):
         wanted = [p for p in points if counts[p.index] > start]
@@ -47,6 +51,12 @@ def collect_pairs(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: 
         index: Pairs(own[: counts[index]], values, pictures.train.sources[: counts[index]])
         for index, values in activations.items()
     }
+
+
+def learned_from(pictures: Pictures) -> int:
+    """How many of the receiver's own pictures attacks learn from at most: the first ones, in memory as float32."""
+    _, *shape = pictures.train.pixels.shape
+    return min(len(pictures.train), max(DEFAULT_PICTURES, PICTURES_BYTES // (4 * math.prod(shape))))
 
 
 def groups(points: Sequence[SplitPoint], available: int) -> Iterator[list[SplitPoint]]:

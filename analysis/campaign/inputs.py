@@ -92,7 +92,7 @@ class _Loader:
             weights=config.weights,
             seed=config.seed,
             input_size=config.input_size,
-            calibration=lambda size: self._pictures(size).train.as_float()[:_NORM_PICTURES],
+            calibration=lambda size: self._pictures(size).train.first(_NORM_PICTURES).as_float(),
         )
         network = Network(model)
         subject = Subject(network, network.select(config.split), self._pictures(model.input_size))
@@ -105,7 +105,15 @@ class _Loader:
 
     def _pictures(self, size: tuple[int, int]) -> Pictures:
         if size not in self._pictures_by_size:
-            pictures = load_pictures(self.config.pictures, size=size, seed=self.config.seed, note=self.phases.note)
+            config = self.config
+            pictures = load_pictures(
+                config.pictures,
+                size=size,
+                seed=config.seed,
+                train_count=config.train_pictures,
+                held_out_count=config.held_out,
+                note=self.phases.note,
+            )
             if not self._pictures_by_size:  # at other sizes the files are the same
                 for line in summary(pictures.left_out):
                     self.phases.note(f"left out: {line}")

@@ -21,7 +21,7 @@ from analysis.attacks.matching import feature_residual
 from analysis.attacks.trial import Trial
 from analysis.errors import AttackError
 from analysis.independent_judge import IndependentJudge
-from analysis.judging import FAILURES, Judge, collect_pairs, groups, holds_pictures_apart, values
+from analysis.judging import FAILURES, Judge, collect_pairs, groups, holds_pictures_apart, learned_from, values
 from analysis.metrics import oracle_mean_colour_psnr_db
 from device_runner.files import scratch_beside
 from harness.errors import ResultsError
@@ -80,7 +80,7 @@ def attack_network(
     yield from (recorder.without_figures(name, t, "failed", _MIXED) for name, t in untried)
     missing = [t for t in missing if t not in mixed]
     points = sorted({t.point for t in missing if t.point.index}, key=lambda point: point.index)
-    for group in groups(points, len(pictures.train)):
+    for group in groups(points, learned_from(pictures)):
         own = collect_pairs(graph(), group, pictures)
         for point in group:
             here = [t for t in missing if t.point == point]

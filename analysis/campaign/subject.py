@@ -35,7 +35,7 @@ class Subject:
         """The int8 twin, made when first needed."""
         from harness.networks.int8 import CALIBRATION_PICTURES, QuantizedNetwork  # imports ExecuTorch, which takes 5 s
 
-        return QuantizedNetwork(self.network, self.pictures.train.as_float()[:CALIBRATION_PICTURES])
+        return QuantizedNetwork(self.network, self.pictures.train.first(CALIBRATION_PICTURES).as_float())
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from harness.errors import PictureError
 from harness.pictures import Pictures, collect, sha256_of, summary
 from harness.pictures.crops import held_out_crops, training_crops
 from harness.pictures.likeness import without_copies
-from harness.pictures.photographs import Photograph
-from harness.pictures.sources import Note, silent
+from harness.pictures.photographs import Photograph, opened
+from harness.pictures.sources import Note, Wanted, silent
 
 FOLDS = 4
 TRAIN_PICTURES, HELD_OUT_PICTURES = 600, 16
@@ -64,7 +64,9 @@ def gather(specs: Sequence[str], note: Note = silent) -> Photographs:
         UsageError: a spec of another form.
         PictureError: a spec without photographs, or too few in all.
     """
-    collections = [collect(spec, _SIZE, 0, HELD_OUT_PICTURES, note) for spec in dict.fromkeys(specs)]
+    collections = [
+        collect(spec, Wanted(_SIZE, 0, TRAIN_PICTURES, HELD_OUT_PICTURES), note) for spec in dict.fromkeys(specs)
+    ]
     for collection in collections:
         for line in summary(collection.left_out):
             note(f"{collection.title}: left out: {line}")
@@ -79,5 +81,6 @@ def gather(specs: Sequence[str], note: Note = silent) -> Photographs:
         raise PictureError(
             f"{sources} photographs are too few for a study", remedy=f"give at least {FEWEST_PHOTOGRAPHS}"
         )
-    sha256 = digest(*(part for p in kept for part in (p.source, p.pixels.shape, p.pixels.tobytes())))
+    pixels = zip(kept, opened(kept), strict=True)
+    sha256 = digest(*(part for p, own in pixels for part in (p.source, own.shape, own.tobytes())))
     return Photographs(kept, " and ".join(collection.title for collection in collections), sha256)

@@ -122,6 +122,20 @@ pictures = click.option(
     default="builtin",
     help="builtin, a folder, or torchvision:DATASET:ROOT.",
 )
+train_pictures = click.option(
+    "--train-pictures",
+    type=click.IntRange(1, 1_000_000),
+    default=600,
+    metavar="N",
+    help="Pictures that attacks learn from.",
+)
+held_out = click.option(
+    "--held-out",
+    type=click.IntRange(1, 10_000),
+    default=16,
+    metavar="N",
+    help="Pictures that devices ship and attacks are judged on.",
+)
 split = click.option(
     "--split",
     type=Text(),

@@ -75,6 +75,8 @@ if TYPE_CHECKING:
     help="About how long each attack may take a split; the attack's own choice by default.",
 )
 @options.pictures
+@options.train_pictures
+@options.held_out
 @options.weights
 @options.seed
 @click.option("--out", type=options.Text(Path), help="The run's folder; by default a new one in ./runs.")

@@ -15,7 +15,7 @@ from device_runner.shown import shown
 from harness.errors import PictureError
 from harness.pictures.crops import PictureSet, held_out_crops, training_crops
 from harness.pictures.left_out import LeftOut, summary
-from harness.pictures.sources import Collection, Note, builtin, dataset, folder, silent
+from harness.pictures.sources import Collection, Note, Wanted, builtin, dataset, folder, silent
 
 __all__ = ["LeftOut", "PictureSet", "Pictures", "load_pictures", "summary"]
 
@@ -67,7 +67,7 @@ def load_pictures(
             f"{train_count} training and {held_out_count} held-out pictures of {size[0]}x{size[1]} cannot be made",
             remedy="give sizes and counts of at least 1",
         )
-    collection = collect(spec, size, seed, held_out_count, note)
+    collection = collect(spec, Wanted(size, seed, train_count, held_out_count), note)
     train = training_crops(collection.train, size, train_count, seed)
     held_out = held_out_crops(collection.held_out, size, held_out_count)
     description = (
@@ -77,7 +77,7 @@ def load_pictures(
     return Pictures(train, held_out, sha256_of(train, held_out), description, collection.left_out)
 
 
-def collect(spec: str, size: tuple[int, int], seed: int, held_out_count: int, note: Note = silent) -> Collection:
+def collect(spec: str, wanted: Wanted, note: Note = silent) -> Collection:
     """The photographs that a spec names, as `load_pictures` takes it."""
     if spec == "builtin":
         return builtin()
@@ -91,10 +91,10 @@ def collect(spec: str, size: tuple[int, int], seed: int, held_out_count: int, no
         _, name, root = [*spec.split(":", 2), "", ""][:3]
         if not (name and root):
             raise UsageError(f"'{shown(spec)}' names no dataset", remedy="write torchvision:DATASET:ROOT")
-        return dataset(name, Path(root), size, seed, held_out_count)
-    return folder(Path(spec), size, seed, held_out_count, note)
+        return dataset(name, Path(root), wanted, note)
+    return folder(Path(spec), wanted, note)
 
 
 def sha256_of(*sets: PictureSet) -> str:
     """Over pixels, shapes and source names."""
-    return digest(*(part for s in sets for part in (tuple(s.pixels.shape), s.sources, s.pixels.numpy().tobytes())))
+    return digest(*(part for s in sets for part in (tuple(s.pixels.shape), s.sources, s.pixels.numpy().data)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from harness.pictures.photographs import Photograph
+from harness.pictures.photographs import Photograph, opened
 
 # The smallest crop as a share of the photograph's side; larger where it would have fewer pixels than the picture.
 SMALLEST_SHARE = 0.2
@@ -34,15 +35,36 @@ class PictureSet:
         """The pictures as float32 on [0, 1], N x 3 x H x W: what heads take in and attacks aim at."""
         return self.pixels.float() / 255
 
+    def first(self, count: int) -> PictureSet:
+        """The first `count` pictures, or all where there are fewer."""
+        return PictureSet(self.pixels[:count], self.sources[:count], self.names[:count])
+
     def __len__(self) -> int:
         return len(self.sources)
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """Where a picture lies in its photograph.
+
+    Args:
+        photograph: what it is cut from.
+        share: of the largest crop's side.
+        centre: x and y, from 0 to 1.
+        mirrored: left and right are swapped.
+    """
+
+    photograph: Photograph
+    share: float
+    centre: tuple[float, float]
+    mirrored: bool = False
 
 
 def training_crops(photographs: Sequence[Photograph], size: tuple[int, int], count: int, seed: int) -> PictureSet:
     """`count` random crops of many sizes, half of them mirrored; photographs take turns in an order drawn anew."""
     rng = np.random.default_rng(seed)
     by_source = _by_source(photographs)
-    crops: list[tuple[Photograph, np.ndarray]] = []
+    crops: list[_Crop] = []
     while len(crops) < count:
         for source in rng.permutation(sorted(by_source))[: count - len(crops)]:
             photograph = by_source[source][rng.integers(len(by_source[source]))]
@@ -50,23 +72,22 @@ def training_crops(photographs: Sequence[Photograph], size: tuple[int, int], cou
             share = float(least ** rng.random())
             middle, reach = share / 2, 1 - share  # crops lie anywhere inside, without piling up at the edges
             centre = (middle + reach * float(rng.random()), middle + reach * float(rng.random()))
-            view = _view(photograph, size, share, centre)
-            crops.append((photograph, view[:, ::-1] if rng.random() < 0.5 else view))
-    return _picture_set(crops)
+            crops.append(_Crop(photograph, share, centre, bool(rng.random() < 0.5)))
+    return _picture_set(crops, size)
 
 
 def held_out_crops(photographs: Sequence[Photograph], size: tuple[int, int], count: int) -> PictureSet:
     """`count` views, source photographs taking turns: first the largest view of each, then closer and closer."""
     by_source = list(_by_source(photographs).values())
     rounds = -(-count // len(by_source))
-    crops: list[tuple[Photograph, np.ndarray]] = []
+    crops: list[_Crop] = []
     for index in range(rounds):
         for same_source in by_source[: count - len(crops)]:
             photograph = same_source[index % len(same_source)]
             least = _smallest_share(photograph, size)
             share = float(least ** (index / max(1, rounds - 1)))
-            crops.append((photograph, _view(photograph, size, share, photograph.foci[index % len(photograph.foci)])))
-    return _picture_set(crops)
+            crops.append(_Crop(photograph, share, photograph.foci[index % len(photograph.foci)]))
+    return _picture_set(crops, size)
 
 
 def _by_source(photographs: Sequence[Photograph]) -> dict[str, list[Photograph]]:
@@ -78,28 +99,36 @@ def _by_source(photographs: Sequence[Photograph]) -> dict[str, list[Photograph]]
 
 def _smallest_share(photograph: Photograph, size: tuple[int, int]) -> float:
     """The smallest share, or more where such a crop would have to be enlarged."""
-    height, width = photograph.pixels.shape[:2]
+    height, width = photograph.sides
     return float(min(1.0, max(SMALLEST_SHARE, size[0] / height, size[1] / width)))
 
 
-def _view(photograph: Photograph, size: tuple[int, int], share: float, centre: tuple[float, float]) -> np.ndarray:
-    """The crop of the wanted proportions around `centre` (x, y from 0 to 1), moved inside the photograph, resized."""
-    height, width = photograph.pixels.shape[:2]
-    unit = share * min(height / size[0], width / size[1])
+def _view(pixels: np.ndarray, size: tuple[int, int], crop: _Crop) -> np.ndarray:
+    """The crop of the wanted proportions around its centre, moved inside the photograph, resized."""
+    height, width = pixels.shape[:2]
+    unit = crop.share * min(height / size[0], width / size[1])
     crop_height, crop_width = unit * size[0], unit * size[1]
-    left = float(np.clip(centre[0] * width - crop_width / 2, 0, width - crop_width))
-    top = float(np.clip(centre[1] * height - crop_height / 2, 0, height - crop_height))
+    left = float(np.clip(crop.centre[0] * width - crop_width / 2, 0, width - crop_width))
+    top = float(np.clip(crop.centre[1] * height - crop_height / 2, 0, height - crop_height))
     box = (left, top, min(left + crop_width, width), min(top + crop_height, height))
     # Bilinear with smoothing, as torchvision's own preprocessing does it.
-    resized = Image.fromarray(photograph.pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(resized)
+    resized = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+    return resized[:, ::-1] if crop.mirrored else resized
 
 
-def _picture_set(crops: Sequence[tuple[Photograph, np.ndarray]]) -> PictureSet:
-    pixels = torch.from_numpy(np.stack([view.transpose(2, 0, 1) for _, view in crops]).copy())
-    stems = [_file_name(photograph.source) for photograph, _ in crops]
-    names = tuple(f"{index:03d}-{stem}" for index, stem in enumerate(stems))
-    return PictureSet(pixels, tuple(photograph.source for photograph, _ in crops), names)
+def _picture_set(crops: Sequence[_Crop], size: tuple[int, int]) -> PictureSet:
+    """Each photograph is opened once, however many crops are made of it."""
+    places: dict[int, list[int]] = {}
+    for index, crop in enumerate(crops):
+        places.setdefault(id(crop.photograph), []).append(index)
+    pixels = np.empty((len(crops), 3, *size), np.uint8)
+    with closing(opened([crops[indices[0]].photograph for indices in places.values()])) as opening:
+        for indices, whole in zip(places.values(), opening, strict=True):
+            for index in indices:
+                pixels[index] = _view(whole, size, crops[index]).transpose(2, 0, 1)
+    sources = tuple(crop.photograph.source for crop in crops)
+    names = tuple(f"{index:03d}-{_file_name(source)}" for index, source in enumerate(sources))
+    return PictureSet(torch.from_numpy(pixels), sources, names)
 
 
 def _file_name(source: str) -> str:

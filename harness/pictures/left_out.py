@@ -42,7 +42,11 @@ _SENTENCES = {
     LeftOutKind.LINK: ("link to a file that is there already", "links to files that are there already", ""),
     LeftOutKind.NO_FILE: ("pipe, socket or device", "pipes, sockets or devices", ""),
     LeftOutKind.NO_PICTURE: ("other file, not a picture", "other files, not pictures", ""),
-    LeftOutKind.MORE: ("more was not read", "more were not read", "enough photographs were found before"),
+    LeftOutKind.MORE: (
+        "more was not read",
+        "more were not read",
+        "there is a photograph for every picture that was asked for",
+    ),
 }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,24 @@ from harness.errors import PictureError
 from harness.pictures.decode import LeftOutKind, Unusable, as_rgb, check_sides, first_line
 from harness.pictures.files import Files, sequences
 from harness.pictures.left_out import LeftOut, summary
-from harness.pictures.likeness import Copies, by_scene, neighbours, refuse_leaks, without_copies
-from harness.pictures.photographs import Photograph, open_photograph
+from harness.pictures.likeness import (
+    Copies,
+    near_in_order,
+    neighbouring_sources,
+    neighbours,
+    refuse_leaks,
+    with_sources_joined,
+    without_copies,
+)
+from harness.pictures.photographs import FilePixels, Photograph, Room, open_photograph
 from harness.pictures.readers import read_files
 
 HELD_OUT_SHARE = 0.25
-# More photographs than this teach an attack of 600 crops little and cost memory and time.
-MOST_TRAINING_PHOTOGRAPHS = 240
+# A photograph for every picture is enough; but of few, frames of a film are too far apart to be known as one.
+FEWEST_ENOUGH = 240
+# Up to so many photographs are compared all with all; of more, those whose names are near one another, and each that
+# is judged by with all.
+MOST_COMPARED = 1000
 # Photographs are kept at no more than this many times the pictures' longer side.
 KEPT_DETAIL = 2
 # So many photographs of a sequence are compared with the next file, read at this detail (shorter side, in pixels).
@@ -87,15 +99,41 @@ class Collection:
 
 def builtin() -> Collection:
     """The photographs that scikit-image, scikit-learn and matplotlib carry: thirteen to train on, four held out."""
-    train = [Photograph(source, open_photograph(_installed(file))) for source, file in _TRAINING.items()]
+    train = [Photograph.of(source, open_photograph(_installed(file))) for source, file in _TRAINING.items()]
     held_out = [
-        Photograph(source, open_photograph(_installed(file)), foci) for file, (source, foci) in _HELD_OUT.items()
+        Photograph.of(source, open_photograph(_installed(file)), foci) for file, (source, foci) in _HELD_OUT.items()
     ]
     return Collection("built-in photographs", train, held_out)
 
 
-def folder(path: Path, size: tuple[int, int], seed: int, held_out_count: int, note: Note = silent) -> Collection:
-    """The pictures under a folder, known by content; about a quarter of the scenes, drawn by `seed`, are held out.
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be made of photographs.
+
+    Args:
+        size: height and width of pictures, in pixels.
+        seed: chooses the crops and which photographs are held out.
+        train, held_out: how many pictures.
+    """
+
+    size: tuple[int, int]
+    seed: int
+    train: int
+    held_out: int
+
+    @property
+    def detail(self) -> int:
+        """What the shorter side of photographs is shrunk to, in pixels."""
+        return KEPT_DETAIL * max(self.size)
+
+    @property
+    def most(self) -> int:
+        """How many photographs are enough."""
+        return max(FEWEST_ENOUGH, self.train) + self.held_out
+
+
+def folder(path: Path, wanted: Wanted, note: Note = silent) -> Collection:
+    """The pictures under a folder, known by content; about a quarter of the scenes, drawn by the seed, are held out.
 
     Raises:
         PictureError: no such folder, or fewer than two usable photographs in it.
@@ -111,24 +149,22 @@ def folder(path: Path, size: tuple[int, int], seed: int, held_out_count: int, no
         ) from exc
     files = Files.under(path)
     title = f"folder {shown(path.resolve().name)}"
-    order = np.random.default_rng(seed).permutation(len(files.paths))
-    drawn = _Drawn(KEPT_DETAIL * max(size), MOST_TRAINING_PHOTOGRAPHS + held_out_count)
+    order = np.random.default_rng(wanted.seed).permutation(len(files.paths))
+    drawn = _Drawn(wanted)
     taken = drawn.take(path, [files.paths[index] for index in order], _told(note, title, len(order)))
-    together = films(files.paths, taken)
-    photographs = by_scene([photograph for _, photograph in taken], together)
+    photographs = by_scene(taken, films(files.paths, taken), wanted.held_out)
     scenes = len({photograph.source for photograph in photographs})
     if scenes < len(photographs):
         title += f" ({scenes} scenes in {len(photographs)} photographs)"
-    return _split(title, photographs, held_out_count, (*files.left_out, *drawn.left_out))
+    return _split(title, photographs, wanted.held_out, (*files.left_out, *drawn.left_out))
 
 
 class _Drawn:
     """Photographs as they are drawn, until there are enough: of copies one is taken."""
 
-    def __init__(self, detail: int, most: int) -> None:
-        self._detail = detail
-        self._most = most
-        self._copies = Copies()
+    def __init__(self, wanted: Wanted) -> None:
+        self._detail, self._most = wanted.detail, wanted.most
+        self._copies, self._room = Copies(), Room()
         self.left_out: list[LeftOut] = []
 
     def take(self, folder: Path, paths: Sequence[Path], told: Callable[[int], None]) -> list[tuple[Path, Photograph]]:
@@ -140,13 +176,13 @@ class _Drawn:
                 if isinstance(result, Unusable):
                     self.left_out.append(LeftOut.because(path, folder, result))
                     continue
-                photograph = Photograph(shown(path.relative_to(folder)), result)
+                photograph = Photograph.of(shown(path.relative_to(folder)), result)
                 original = self._copies.like(photograph)
                 if original is not None:
                     self.left_out.append(LeftOut(photograph.source, LeftOutKind.COPY, f"like {original}"))
                     continue
                 self._copies.add(photograph)
-                taken.append((path, photograph))
+                taken.append((path, self._room.keep(photograph, FilePixels(path, self._detail))))
                 if len(taken) == self._most:
                     rest = paths[opened:]
                     self.left_out += [LeftOut.because(path, folder, Unusable(LeftOutKind.MORE)) for path in rest]
@@ -171,7 +207,7 @@ def films(paths: Sequence[Path], taken: Sequence[tuple[Path, Photograph]]) -> li
     with closing(read_files([path for _, _, path in probes], PROBE_DETAIL)) as following:
         for (number, photograph, _), (_, pixels) in zip(probes, following, strict=True):
             if not isinstance(pixels, Unusable):
-                alike = bool(neighbours([photograph, Photograph("the next", pixels)])[0, 1])
+                alike = bool(neighbours([photograph, Photograph.of("the next", pixels)])[0, 1])
                 followed.setdefault(number, []).append(alike)
     return [
         [known[path].source for path in sparse[number] if path in known]
@@ -180,8 +216,51 @@ def films(paths: Sequence[Path], taken: Sequence[tuple[Path, Photograph]]) -> li
     ]
 
 
-def dataset(name: str, root: Path, size: tuple[int, int], seed: int, held_out_count: int) -> Collection:
-    """Pictures of a torchvision dataset that is on disk; about a quarter of those used, drawn by `seed`, are held out.
+def by_scene(
+    taken: Sequence[tuple[Path, Photograph]], together: Iterable[Sequence[str]], held_out_count: int
+) -> list[Photograph]:
+    """The photographs in their order; those that show one scene, or are linked by others that do, have one source.
+
+    Of more than `MOST_COMPARED` only those whose names are near one another are compared, and every one that is judged
+    by with all: whatever shows what it shows is never learned from.
+
+    Args:
+        taken: each with its path.
+        together: sources that are one for another reason.
+        held_out_count: how many pictures are judged by.
+    """
+    photographs = [photograph for _, photograph in taken]
+    if len(taken) <= MOST_COMPARED:
+        pairs = neighbouring_sources(photographs, neighbours(photographs)) if taken else ()
+        return with_sources_joined(photographs, chain(pairs, together))
+    in_order = [photograph for _, photograph in sorted(taken, key=lambda one: one[0])]
+    photographs = with_sources_joined(photographs, chain(near_in_order(in_order), together))
+    compared: set[int] = set()
+    while new := [index for index in _judged(photographs, held_out_count) if index not in compared]:
+        judged = [photographs[index] for index in new]
+        pairs = neighbouring_sources(judged, neighbours(judged, photographs), photographs)
+        photographs = with_sources_joined(photographs, pairs)
+        compared.update(new)
+    return photographs
+
+
+def _judged(photographs: Sequence[Photograph], held_out_count: int) -> list[int]:
+    """The places of the photographs that held-out pictures are cut from: the first ones of each held-out source."""
+    members: dict[str, list[int]] = {source: [] for source in _held_out_sources(photographs, held_out_count)}
+    for index, photograph in enumerate(photographs):
+        members.get(photograph.source, []).append(index)
+    turns = -(-held_out_count // len(members))
+    return [index for some in members.values() for index in some[:turns]]
+
+
+def _held_out_sources(photographs: Sequence[Photograph], held_out_count: int) -> list[str]:
+    """The first quarter of the sources, in the order in which they were drawn."""
+    sources = list(dict.fromkeys(photograph.source for photograph in photographs))
+    return sources[: min(held_out_count, max(1, round(HELD_OUT_SHARE * len(sources))))]
+
+
+def dataset(name: str, root: Path, wanted: Wanted, note: Note = silent) -> Collection:
+    """Pictures of a torchvision dataset that is on disk; about a quarter of those used, by the seed, are held out.
 
     Its items are taken as photographs of their own; only copies are left out.
 
@@ -204,28 +283,37 @@ def dataset(name: str, root: Path, size: tuple[int, int], seed: int, held_out_co
         ) from exc
     left_out: list[LeftOut] = []
 
+    def pixels_of(index: int) -> np.ndarray:
+        try:
+            pixels = as_rgb(items[index][0], wanted.detail)
+        except Unusable:
+            raise
+        except Exception as exc:  # likewise; an item that cannot be read is left out alone
+            raise Unusable(LeftOutKind.DAMAGED, first_line(exc)) from exc
+        check_sides(pixels.shape[1], pixels.shape[0])
+        return pixels
+
+    title, room = f"torchvision {name}", Room()
+    told = _told(note, title, count)
+
     def photographs() -> Iterator[Photograph]:
-        for index in np.random.default_rng(seed).permutation(count):
+        for opened, index in enumerate(np.random.default_rng(wanted.seed).permutation(count).tolist(), 1):
+            told(opened)
             source = f"{name}-{index}"
             try:
-                pixels = as_rgb(items[int(index)][0], KEPT_DETAIL * max(size))
-                check_sides(pixels.shape[1], pixels.shape[0])
+                photograph = Photograph.of(source, pixels_of(index))
             except Unusable as exc:
                 left_out.append(LeftOut(source, exc.kind, exc.detail))
-            except Exception as exc:  # likewise; an item that cannot be read is left out alone
-                left_out.append(LeftOut(source, LeftOutKind.DAMAGED, first_line(exc)))
             else:
-                yield Photograph(source, pixels)
+                yield room.keep(photograph, partial(pixels_of, index))
 
-    most = MOST_TRAINING_PHOTOGRAPHS + held_out_count
-    kept = list(islice(without_copies(photographs()), most))
-    return _split(f"torchvision {name}", kept, held_out_count, left_out)
+    kept = list(islice(without_copies(photographs()), wanted.most))
+    return _split(title, kept, wanted.held_out, left_out)
 
 
 def _split(
     title: str, photographs: Sequence[Photograph], held_out_count: int, left_out: Sequence[LeftOut]
 ) -> Collection:
-    """The first quarter of the sources, in the order in which they were drawn, is held out."""
     sources = list(dict.fromkeys(photograph.source for photograph in photographs))
     if len(sources) < 2:
         usable = f"{len(photographs)} usable photographs"
@@ -236,7 +324,7 @@ def _split(
             f"{title}: {usable}{f'; {reasons}' if reasons else ''}",
             remedy="give at least two different photographs: some to train on, others to judge by",
         )
-    judged = set(sources[: min(held_out_count, max(1, round(HELD_OUT_SHARE * len(sources))))])
+    judged = set(_held_out_sources(photographs, held_out_count))
     return Collection(
         title,
         [photograph for photograph in photographs if photograph.source not in judged],

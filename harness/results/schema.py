@@ -25,6 +25,8 @@ class NetworkConfig(StrictModel):
     precisions: tuple[Literal["fp32", "int8"], ...]
     input_size: tuple[int, int] | None
     pictures: str
+    train_pictures: int = 600
+    held_out: int = 16
     weights: str
     seed: int
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import zlib
 from collections import Counter
@@ -14,10 +15,12 @@ from PIL import Image
 
 from device_runner.errors import UsageError
 from harness.errors import PictureError
-from harness.pictures import LeftOut, Pictures, PictureSet, load_pictures
+from harness.pictures import LeftOut, Pictures, PictureSet, collect, load_pictures
+from harness.pictures.crops import training_crops
 from harness.pictures.decode import LeftOutKind
 from harness.pictures.likeness import Copies, refuse_leaks
 from harness.pictures.photographs import Photograph, open_photograph
+from harness.pictures.sources import Wanted
 
 
 def scene(seed: int, size: tuple[int, int] = (60, 48)) -> Image.Image:
@@ -137,12 +140,12 @@ def planted(change: str, seed: int = 1) -> Photograph:
         "resized": picture.resize((45, 36)),
         "mirrored": picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
     }[change]
-    return Photograph(f"holiday-{seed}", np.asarray(changed))
+    return Photograph.of(f"holiday-{seed}", np.asarray(changed))
 
 
 @pytest.mark.parametrize("change", ["same", "resized", "mirrored"])
 def test_a_held_out_photograph_planted_among_the_training_ones_is_refused(change: str) -> None:
-    held_out = Photograph("judged", np.asarray(scene(1, (90, 72))))
+    held_out = Photograph.of("judged", np.asarray(scene(1, (90, 72))))
     with pytest.raises(PictureError, match="judged is also learned from, as holiday-1") as error:
         refuse_leaks([planted("same", seed=2), planted(change)], [held_out])
     assert "\n" not in str(error.value)
@@ -266,36 +269,36 @@ def test_nothing_at_all_is_refused(size: tuple[int, int], train_count: int) -> N
         load_pictures("builtin", size=size, train_count=train_count)
 
 
-def like_all(photographs: list[Photograph], asked: Photograph) -> bool:
+def like_all(photographs: list[np.ndarray], asked: np.ndarray) -> bool:
     """Whether one of them is a copy: every thumbnail is compared with every view, as no bucket can spoil it."""
-    thumbnail = np.asarray(Image.fromarray(asked.pixels).resize((16, 16), Image.Resampling.BOX)).astype(np.float32)
+    thumbnail = np.asarray(Image.fromarray(asked).resize((16, 16), Image.Resampling.BOX)).astype(np.float32)
     contrast = float(np.sqrt(((thumbnail - thumbnail.mean(axis=(0, 1))) ** 2).mean()))
     tolerance = min(2.5, max(0.3, 0.06 * contrast))
     views = [
         turned for turns in range(4) for turned in (np.rot90(thumbnail, turns), np.rot90(thumbnail, turns)[:, ::-1])
     ]
-    kept = np.stack([np.asarray(Image.fromarray(p.pixels).resize((16, 16), Image.Resampling.BOX)) for p in photographs])
+    kept = np.stack([np.asarray(Image.fromarray(one).resize((16, 16), Image.Resampling.BOX)) for one in photographs])
     return any((np.abs(kept.astype(np.float32) - view).mean(axis=(1, 2, 3)) <= tolerance).any() for view in views)
 
 
 def test_buckets_find_every_copy_that_comparing_all_with_all_finds() -> None:
     rng = np.random.default_rng(0)
-    kept = [np.asarray(scene(seed)).astype(np.int16) // (1 + 15 * (seed % 2)) for seed in range(60)]  # some dark
-    known, photographs = Copies(), [Photograph(f"{index}", one.astype(np.uint8)) for index, one in enumerate(kept)]
-    for photograph in photographs:
-        known.add(photograph)
+    kept = [np.asarray(scene(seed)) // np.uint8(1 + 15 * (seed % 2)) for seed in range(60)]  # some dark
+    known = Copies()
+    for index, pixels in enumerate(kept):
+        known.add(Photograph.of(f"{index}", pixels))
     found = Counter[bool]()
     for index in range(400):
         original = np.rot90(kept[index % 60], index % 4)[:, :: (-1) ** index]
         changed = original + rng.integers(-4, 5) + rng.normal(0, 4, original.shape)
-        asked = Photograph("asked", changed.clip(0, 255).astype(np.uint8))
-        expected = like_all(photographs, asked)
-        assert (known.like(asked) is not None) == expected
+        asked = changed.clip(0, 255).astype(np.uint8)
+        expected = like_all(kept, asked)
+        assert (known.like(Photograph.of("asked", asked)) is not None) == expected
         found[expected] += 1
     assert min(found[True], found[False]) > 50, "either outcome is tried"
 
 
-def test_of_ten_thousand_photographs_few_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_thousands_of_photographs_few_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[int] = []
     near = Copies._near
 
@@ -305,9 +308,60 @@ def test_of_ten_thousand_photographs_few_are_compared(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Copies, "_near", counted)
     known, rng = Copies(), np.random.default_rng(0)
-    for index in range(10_000):
+    for index in range(4_000):
         coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-        photograph = Photograph(f"{index}", coarse.repeat(4, 0).repeat(4, 1))
+        photograph = Photograph.of(f"{index}", coarse.repeat(4, 0).repeat(4, 1))
         assert known.like(photograph) is None
         known.add(photograph)
     assert np.mean(compared) < 50
+
+
+def test_what_the_built_in_run_is_judged_by_stays_the_same_from_version_to_version(builtin: Pictures) -> None:
+    digest = hashlib.sha256(builtin.held_out.pixels.numpy().tobytes()).hexdigest()
+    assert digest == "40d24b552f3316dd6f82d7731f2818cf58d62f73f8fe3860c19d7d72c3992b3b"
+    assert builtin.sha256 == "1be03b0ccc6133835f890f16e30f048c51763a64f7ee96cec96adee6b8703712"
+
+
+def test_photographs_that_memory_has_no_room_for_are_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = load(folder)
+    monkeypatch.setattr("harness.pictures.photographs.PIXEL_BYTES", 20_000)  # of the first two
+    assert load(folder).sha256 == expected.sha256
+    shutil.copytree(folder, folder / "data" / "class")
+    spec = f"torchvision:ImageFolder:{folder / 'data'}"
+    few = load_pictures(spec, size=(32, 32), train_count=8, held_out_count=2)
+    monkeypatch.undo()
+    assert few.left_out == ()
+    assert load_pictures(spec, size=(32, 32), train_count=8, held_out_count=2).sha256 == few.sha256
+
+
+def test_a_photograph_that_changes_while_a_folder_is_read_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.pictures.photographs.PIXEL_BYTES", 0)
+    collection = collect(str(folder), Wanted((32, 32), 0, 8, 2))
+    (folder / collection.train[0].source).unlink()
+    with pytest.raises(PictureError, match=f"{collection.train[0].source} has changed since .*start again"):
+        training_crops(collection.train, (32, 32), 8, 0)
+
+
+def test_many_photographs_are_all_used(tmp_path: Path) -> None:
+    for seed in range(290):
+        scene(seed, (24, 20)).save(tmp_path / f"{seed}.bmp")
+    pictures = load_pictures(str(tmp_path), size=(8, 8), train_count=270, held_out_count=8)
+    assert (len(set(pictures.train.sources)), len(set(pictures.held_out.sources))) == (270, 8)
+
+
+def test_of_many_photographs_none_shows_what_a_judged_one_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.pictures.sources.MOST_COMPARED", 20)
+    names = np.random.default_rng(0).permutation(90)  # views of one scene lie far apart in the folder's order
+    for index, name in enumerate(names.tolist()):
+        view = scene(index // 3, (120, 100)).crop((index % 3, 0, 110 + index % 3, 90))
+        view.save(tmp_path / f"{name}.bmp")
+    scenes = {f"{name}.bmp": index // 3 for index, name in enumerate(names.tolist())}
+    for seed in range(2):
+        found = collect(str(tmp_path), Wanted((32, 32), seed, 60, 6))
+        judged = {scenes[photograph.source] for photograph in found.held_out}
+        assert len(judged) == 6
+        assert not judged & {scenes[photograph.source] for photograph in found.train}
