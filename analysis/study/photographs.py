@@ -13,7 +13,8 @@ from harness.pictures import Pictures, collect, sha256_of, summary
 from harness.pictures.crops import held_out_crops, training_crops
 from harness.pictures.likeness import without_copies
 from harness.pictures.photographs import Photograph, opened
-from harness.pictures.sources import Note, Wanted, silent
+from harness.pictures.progress import Note, silent
+from harness.pictures.sources import Wanted
 
 FOLDS = 4
 TRAIN_PICTURES, HELD_OUT_PICTURES = 600, 16

@@ -15,7 +15,8 @@ from device_runner.shown import shown
 from harness.errors import PictureError
 from harness.pictures.crops import PictureSet, held_out_crops, training_crops
 from harness.pictures.left_out import LeftOut, summary
-from harness.pictures.sources import Collection, Note, Wanted, builtin, dataset, folder, silent
+from harness.pictures.progress import Note, silent
+from harness.pictures.sources import Collection, Wanted, builtin, dataset, folder
 
 __all__ = ["LeftOut", "PictureSet", "Pictures", "load_pictures", "summary"]
 
@@ -68,7 +69,7 @@ def load_pictures(
             remedy="give sizes and counts of at least 1",
         )
     collection = collect(spec, Wanted(size, seed, train_count, held_out_count), note)
-    train = training_crops(collection.train, size, train_count, seed)
+    train = training_crops(collection.train, size, train_count, seed, note)
     held_out = held_out_crops(collection.held_out, size, held_out_count)
     description = (
         f"{collection.title}: {train_count} training crops of {len(set(train.sources))} photographs, "

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from harness.pictures.photographs import Photograph, opened
+from harness.pictures.progress import Note, silent, told
 
 # The smallest crop as a share of the photograph's side; larger where it would have fewer pixels than the picture.
 SMALLEST_SHARE = 0.2
@@ -60,7 +61,9 @@ class _Crop:
     mirrored: bool = False
 
 
-def training_crops(photographs: Sequence[Photograph], size: tuple[int, int], count: int, seed: int) -> PictureSet:
+def training_crops(
+    photographs: Sequence[Photograph], size: tuple[int, int], count: int, seed: int, note: Note = silent
+) -> PictureSet:
     """`count` random crops of many sizes, half of them mirrored; photographs take turns in an order drawn anew."""
     rng = np.random.default_rng(seed)
     by_source = _by_source(photographs)
@@ -73,7 +76,7 @@ def training_crops(photographs: Sequence[Photograph], size: tuple[int, int], cou
             middle, reach = share / 2, 1 - share  # crops lie anywhere inside, without piling up at the edges
             centre = (middle + reach * float(rng.random()), middle + reach * float(rng.random()))
             crops.append(_Crop(photograph, share, centre, bool(rng.random() < 0.5)))
-    return _picture_set(crops, size)
+    return _picture_set(crops, size, note)
 
 
 def held_out_crops(photographs: Sequence[Photograph], size: tuple[int, int], count: int) -> PictureSet:
@@ -116,14 +119,16 @@ def _view(pixels: np.ndarray, size: tuple[int, int], crop: _Crop) -> np.ndarray:
     return resized[:, ::-1] if crop.mirrored else resized
 
 
-def _picture_set(crops: Sequence[_Crop], size: tuple[int, int]) -> PictureSet:
+def _picture_set(crops: Sequence[_Crop], size: tuple[int, int], note: Note = silent) -> PictureSet:
     """Each photograph is opened once, however many crops are made of it."""
     places: dict[int, list[int]] = {}
     for index, crop in enumerate(crops):
         places.setdefault(id(crop.photograph), []).append(index)
     pixels = np.empty((len(crops), 3, *size), np.uint8)
+    tell = told(note, f"{len(crops)} pictures", len(places), "photographs cropped")
     with closing(opened([crops[indices[0]].photograph for indices in places.values()])) as opening:
-        for indices, whole in zip(places.values(), opening, strict=True):
+        for done, (indices, whole) in enumerate(zip(places.values(), opening, strict=True), 1):
+            tell(done)
             for index in indices:
                 pixels[index] = _view(whole, size, crops[index]).transpose(2, 0, 1)
     sources = tuple(crop.photograph.source for crop in crops)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from harness.pictures.likeness import (
     without_copies,
 )
 from harness.pictures.photographs import FilePixels, Photograph, Room, open_photograph
+from harness.pictures.progress import Note, silent, told
 from harness.pictures.readers import read_files
 
 HELD_OUT_SHARE = 0.25
@@ -46,9 +46,6 @@ MOST_COMPARED = 1000
 KEPT_DETAIL = 2
 # So many photographs of a sequence are compared with the next file, read at this detail (shorter side, in pixels).
 PROBES, PROBE_DETAIL = 8, 64
-FIRST_NOTE_S = 2.0
-# Is told what the user should know while a large folder is read.
-Note = Callable[[str], None]
 
 _SKIMAGE, _SKLEARN, _MATPLOTLIB = "skimage/data", "sklearn/datasets/images", "matplotlib/mpl-data/sample_data"
 _TRAINING = {
@@ -74,10 +71,6 @@ _HELD_OUT = {
     f"{_SKIMAGE}/motorcycle_left.png": ("motorcycle", ((0.5, 0.5), (0.5, 0.5), (0.5, 0.55), (0.5, 0.5))),
     f"{_SKIMAGE}/motorcycle_right.png": ("motorcycle", ((0.5, 0.5), (0.45, 0.5), (0.5, 0.5), (0.78, 0.3))),
 }
-
-
-def silent(text: str) -> None:
-    """Tells nobody."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +144,9 @@ def folder(path: Path, wanted: Wanted, note: Note = silent) -> Collection:
     title = f"folder {shown(path.resolve().name)}"
     order = np.random.default_rng(wanted.seed).permutation(len(files.paths))
     drawn = _Drawn(wanted)
-    taken = drawn.take(path, [files.paths[index] for index in order], _told(note, title, len(order)))
+    taken = drawn.take(path, [files.paths[index] for index in order], told(note, title, len(order), "files opened"))
+    if len(taken) > MOST_COMPARED:
+        note(f"{title}: {len(taken)} photographs taken; looking for those that show one scene")
     photographs = by_scene(taken, films(files.paths, taken), wanted.held_out)
     scenes = len({photograph.source for photograph in photographs})
     if scenes < len(photographs):
@@ -167,12 +162,12 @@ class _Drawn:
         self._copies, self._room = Copies(), Room()
         self.left_out: list[LeftOut] = []
 
-    def take(self, folder: Path, paths: Sequence[Path], told: Callable[[int], None]) -> list[tuple[Path, Photograph]]:
+    def take(self, folder: Path, paths: Sequence[Path], tell: Callable[[int], None]) -> list[tuple[Path, Photograph]]:
         """The files that were taken; the others are in `left_out` afterwards."""
         taken: list[tuple[Path, Photograph]] = []
         with closing(read_files(paths, self._detail)) as reading:
             for opened, (path, result) in enumerate(reading, 1):
-                told(opened)
+                tell(opened)
                 if isinstance(result, Unusable):
                     self.left_out.append(LeftOut.because(path, folder, result))
                     continue
@@ -294,11 +289,11 @@ def dataset(name: str, root: Path, wanted: Wanted, note: Note = silent) -> Colle
         return pixels
 
     title, room = f"torchvision {name}", Room()
-    told = _told(note, title, count)
+    tell = told(note, title, count, "items read")
 
     def photographs() -> Iterator[Photograph]:
         for opened, index in enumerate(np.random.default_rng(wanted.seed).permutation(count).tolist(), 1):
-            told(opened)
+            tell(opened)
             source = f"{name}-{index}"
             try:
                 photograph = Photograph.of(source, pixels_of(index))
@@ -331,20 +326,6 @@ def _split(
         [photograph for photograph in photographs if photograph.source in judged],
         tuple(left_out),
     )
-
-
-def _told(note: Note, title: str, count: int) -> Callable[[int], None]:
-    """Notes how many files were opened, after two seconds and then ever more rarely."""
-    began = time.monotonic()
-    due = FIRST_NOTE_S
-
-    def told(opened: int) -> None:
-        nonlocal due
-        if opened < count and time.monotonic() - began >= due:
-            due *= 2
-            note(f"{title}: {opened} of {count} files opened so far")
-
-    return told
 
 
 def _installed(file: str) -> Path:

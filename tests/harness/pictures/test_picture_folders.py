@@ -320,12 +320,15 @@ def test_home_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_large_folder_tells_how_far_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.pictures.sources.FIRST_NOTE_S", 1e-9)
+    monkeypatch.setattr("harness.pictures.progress.FIRST_NOTE_S", 1e-9)
     notes: list[str] = []
     load_pictures(str(folder), size=(32, 32), train_count=6, held_out_count=2, note=notes.append)
     assert notes
-    assert all(note.startswith("folder pictures: ") and "of 6 files opened" in note for note in notes)
-    assert all(one < other for one, other in pairwise(notes))
+    reading = [note for note in notes if note.startswith("folder pictures: ")]
+    assert reading
+    assert all("of 6 files opened" in note for note in reading)
+    assert all(one < other for one, other in pairwise(reading))
+    assert all("of 4 photographs cropped" in note for note in notes if note not in reading)
 
 
 def test_damaged_files_of_twenty_formats_end_nothing() -> None:
