@@ -22,6 +22,8 @@ SPLIT_BYTES = 100 * 2**20
 PICTURES_BYTES = 512 * 2**20
 DEFAULT_PICTURES = 600
 GROUP_BYTES = 2500 * 2**20
+# With more pictures than by default, whose pixels take memory, too.
+GROUP_BYTES_OF_MANY = 512 * 2**20
 FEWEST_PICTURES = 48
 # Judging may fail inside torch or numpy, where memory is short: that row says so, the others go on.
 FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
@@ -61,11 +63,12 @@ def learned_from(pictures: Pictures) -> int:
 
 def groups(points: Sequence[SplitPoint], available: int) -> Iterator[list[SplitPoint]]:
     """The points, as many together as memory has room for the pairs of; `available` pictures at most have one each."""
+    most = GROUP_BYTES if available <= DEFAULT_PICTURES else GROUP_BYTES_OF_MANY
     group: list[SplitPoint] = []
     size = 0
     for point in points:
         own = _own_pictures(point, available) * point.activation_bytes
-        if group and size + own > GROUP_BYTES:
+        if group and size + own > most:
             yield group
             group, size = [], 0
         group.append(point)

@@ -8,9 +8,40 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.campaign.inputs import check_sources
+from analysis.campaign.inputs import check_sources, load_inputs
+from analysis.campaign.phases import Phase, Phases
 from device_runner.errors import UsageError
 from harness.pictures import load_pictures
+from harness.results.schema import NetworkConfig
+
+
+class Quiet:
+    """Is told how far a run is, and tells nobody."""
+
+    def phase(self, phase: Phase, total: int | None) -> None:
+        """Nothing."""
+
+    def step(self, text: str) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+def test_as_many_pictures_are_made_as_were_asked_for() -> None:
+    config = NetworkConfig(
+        models=("resnet18",),
+        split="1",
+        precisions=("fp32",),
+        input_size=(32, 32),
+        pictures="builtin",
+        train_pictures=30,
+        held_out=6,
+        weights="random",
+        seed=0,
+    )
+    (subject,) = load_inputs(config, Path("unused"), Phases(Quiet())).subjects
+    assert (len(subject.pictures.train), len(subject.pictures.held_out)) == (30, 6)
 
 
 def test_too_few_photographs_for_an_attack_are_known_at_once(tmp_path: Path) -> None:

@@ -23,6 +23,12 @@ CONFIG = RunConfig(
 )
 
 
+@pytest.mark.parametrize("name", ["train_pictures", "held_out"])
+def test_runs_that_were_asked_before_there_was_an_option_had_its_default(name: str) -> None:
+    (option,) = [one for one in bench.commands["run"].params if one.name == name]
+    assert option.default == RunConfig.model_fields[name].default
+
+
 @pytest.mark.parametrize(
     ("beside", "named"),
     [
