@@ -96,7 +96,7 @@ class _Recorder:
     def __init__(self, store: RunStore, network: Network, pictures: Pictures) -> None:
         self.store, self.network, self.pictures = store, network, pictures
         original = pictures.held_out.as_float()
-        self._judge = Judge(pictures.train.as_float(), original)
+        self._judge = Judge(pictures.train.first(learned_from(pictures)).as_float(), original)
         self._independent_judge = IndependentJudge.of(network.model.name, original)
         self._oracle = values(oracle_mean_colour_psnr_db(original))
         self._last: dict[str, Trial] = {}

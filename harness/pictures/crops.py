@@ -34,7 +34,7 @@ class PictureSet:
 
     def as_float(self) -> torch.Tensor:
         """The pictures as float32 on [0, 1], N x 3 x H x W: what heads take in and attacks aim at."""
-        return self.pixels.float() / 255
+        return self.pixels.float().div_(255)  # in place: there may be gigabytes
 
     def first(self, count: int) -> PictureSet:
         """The first `count` pictures, or all where there are fewer."""
