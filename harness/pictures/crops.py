@@ -110,7 +110,7 @@ def _view(pixels: np.ndarray, size: tuple[int, int], crop: _Crop) -> np.ndarray:
     """The crop of the wanted proportions around its centre, moved inside the photograph, resized."""
     height, width = pixels.shape[:2]
     unit = crop.share * min(height / size[0], width / size[1])
-    crop_height, crop_width = unit * size[0], unit * size[1]
+    crop_height, crop_width = min(unit * size[0], height), min(unit * size[1], width)  # or a rounding error more
     left = float(np.clip(crop.centre[0] * width - crop_width / 2, 0, width - crop_width))
     top = float(np.clip(crop.centre[1] * height - crop_height / 2, 0, height - crop_height))
     box = (left, top, min(left + crop_width, width), min(top + crop_height, height))

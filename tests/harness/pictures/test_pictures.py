@@ -365,3 +365,8 @@ def test_of_many_photographs_none_shows_what_a_judged_one_shows(
         judged = {scenes[photograph.source] for photograph in found.held_out}
         assert len(judged) == 6
         assert not judged & {scenes[photograph.source] for photograph in found.train}
+
+
+def test_a_size_that_a_photograph_just_holds_is_cut_from_it() -> None:
+    pictures = load_pictures("builtin", size=(240, 240), train_count=24, held_out_count=2)
+    assert pictures.train.pixels.shape == (24, 3, 240, 240)
