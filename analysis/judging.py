@@ -15,12 +15,12 @@ from device_runner.errors import SplitbenchError
 from harness.networks.splits import CuttableGraph, Network, SplitPoint
 from harness.networks.torch_head import BATCH
 from harness.pictures import Pictures
+from harness.results.schema import TRAIN_PICTURES
 
 # Activations of the receiver's own pictures that are kept per split, and at once.
 SPLIT_BYTES = 100 * 2**20
 # Those of its own pictures that an attack learns from: at 64x64 pixels about 10,000; never fewer than by default.
 PICTURES_BYTES = 512 * 2**20
-DEFAULT_PICTURES = 600
 GROUP_BYTES = 2500 * 2**20
 # With more pictures than by default, whose pixels take memory, too.
 GROUP_BYTES_OF_MANY = 512 * 2**20
@@ -58,12 +58,12 @@ def collect_pairs(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: 
 def learned_from(pictures: Pictures) -> int:
     """How many of the receiver's own pictures attacks learn from at most: the first ones, in memory as float32."""
     _, *shape = pictures.train.pixels.shape
-    return min(len(pictures.train), max(DEFAULT_PICTURES, PICTURES_BYTES // (4 * math.prod(shape))))
+    return min(len(pictures.train), max(TRAIN_PICTURES, PICTURES_BYTES // (4 * math.prod(shape))))
 
 
 def groups(points: Sequence[SplitPoint], available: int) -> Iterator[list[SplitPoint]]:
     """The points, as many together as memory has room for the pairs of; `available` pictures at most have one each."""
-    most = GROUP_BYTES if available <= DEFAULT_PICTURES else GROUP_BYTES_OF_MANY
+    most = GROUP_BYTES if available <= TRAIN_PICTURES else GROUP_BYTES_OF_MANY
     group: list[SplitPoint] = []
     size = 0
     for point in points:

@@ -43,7 +43,7 @@ def unfinished(store: RunStore, inputs: Inputs) -> list[str]:
         for variant in inputs.variants
         for program in everything(config, variant)
         for cells in groups(store, variant, program)
-        if any((work_name(cells, profiled=program.profiled), round_) not in done for round_ in range(config.rounds))
+        if not is_finished(program, cells, done, config.rounds)
     }
     return [entry.address for entry in store.file.devices if entry.label in missing]
 
@@ -56,6 +56,12 @@ def groups(store: RunStore, variant: Variant, program: Program) -> list[tuple[Ce
         if variant.owns(cell) and cell.unavailable is None and cell.split_index in places:
             by_curve[curve_key(cell)].append(cell)
     return [tuple(sorted(cells, key=lambda cell: places[cell.split_index])) for cells in by_curve.values()]
+
+
+def is_finished(program: Program, cells: Sequence[Cell], done: Container[tuple[str, int]], rounds: int) -> bool:
+    """Whether all rounds of a program on a group of cells are done."""
+    name = work_name(cells, profiled=program.profiled)
+    return all((name, round_) in done for round_ in range(rounds))
 
 
 @dataclass
@@ -194,11 +200,8 @@ class Campaign:
                 ended.set()
 
     def _is_missing(self, variant: Variant, program: Program, done: Container[tuple[str, int]]) -> bool:
-        return any(
-            (work_name(cells, profiled=program.profiled), round_) not in done
-            for cells in self._groups_here(variant, program)
-            for round_ in range(self.config.rounds)
-        )
+        here = self._groups_here(variant, program)
+        return not all(is_finished(program, cells, done, self.config.rounds) for cells in here)
 
     def _keep_facts(self, made: Made) -> None:
         """Put what is known of the new heads into the run; one that was not made has failed."""
@@ -226,9 +229,15 @@ class Campaign:
                 if cells[0].device != ready.entry.label or not isinstance(outcome, Exported):
                     continue
                 tails = tuple(network.tail(network.points[cell.split_index]) for cell in cells)
-                is_kept = program.profiled or cells[0].hash not in results
-                is_anchor = anchor and not program.profiled
-                work[network.model.input_size].append(Work(cells, outcome, tails, is_kept=is_kept, anchor=is_anchor))
+                one = Work(
+                    title=f"{variant.name} {program.name}",
+                    cells=cells,
+                    program=outcome,
+                    tails=tails,
+                    is_kept=program.profiled or cells[0].hash not in results,
+                    anchor=anchor and not program.profiled,
+                )
+                work[network.model.input_size].append(one)
         return work
 
     def _run_queue(self, ready: ReadyDevice, queue: Queue, ended: Event | None = None) -> None:
@@ -241,7 +250,7 @@ class Campaign:
             self.devices.remove(ready)
 
     def _run(self, ready: ReadyDevice, work: Sequence[Work], pictures: Path, ended: Event) -> None:
-        names = {one.name: _title(one) for one in work}
+        names = {one.name: one.title for one in work}
         where = "" if len(self.config.devices) == 1 else f"{ready.entry.label}, "
         for record in measure(self.store, work, ready, pictures):
             if record.status == "failed":
@@ -257,9 +266,3 @@ class Campaign:
             subject: Subject = next(s for s in self.inputs.subjects if s.model.input_size == size)
             write_whole(path, save({"pictures": subject.pictures.held_out.pixels.contiguous()}))
         return path
-
-
-def _title(work: Work) -> str:
-    cell = work.cells[-1]
-    what = f"survey of {len(work.cells)} splits" if work.profiled else cell.split
-    return f"{cell.model} {cell.precision} {what}"

@@ -74,7 +74,7 @@ def load_inputs(config: NetworkConfig, exported: Path, phases: Phases, attacks: 
     return Inputs(tuple(subjects), exported, variants, refusals)
 
 
-def config_of_rest(file: RunFile) -> RunConfig:
+def resumed_config(file: RunFile) -> RunConfig:
     """What a run asked for, with the networks alone that it could measure when it began."""
     measured = {cell.model for cell in file.cells}
     return file.config.model_copy(update={"models": tuple(name for name in file.config.models if name in measured)})

@@ -130,12 +130,12 @@ def _go_on(name: str, log: RunLog, display: Display, phases: Phases) -> None:
     from analysis.campaign.attack import unattacked
     from analysis.campaign.carry_out import unfinished
     from analysis.campaign.devices import ready_devices
-    from analysis.campaign.inputs import check_config, config_of_rest, load_inputs
+    from analysis.campaign.inputs import check_config, load_inputs, resumed_config
     from analysis.campaign.plan import check_unchanged
     from harness.results.store import RunStore, find_run
 
     store = RunStore(find_run(name or None, options.RUNS))
-    config = config_of_rest(store.file)
+    config = resumed_config(store.file)
     with store.locked():
         log.write_to(store.folder)
         store.journal.forget_failures()

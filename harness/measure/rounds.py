@@ -35,11 +35,13 @@ class Work:
     """A program, the cell of each of its outputs, and what the workstation does with their activations.
 
     Attributes:
+        title: what progress calls it.
         tails: activation (float32) -> logits; at split 0 the whole network.
         is_kept: its activations are those that are attacked; a head's are not where a survey has shipped them already.
         anchor: it is measured for the sake of its neighbours' profiled times.
     """
 
+    title: str
     cells: tuple[Cell, ...]
     program: Exported
     tails: tuple[fx.GraphModule, ...]

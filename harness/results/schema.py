@@ -16,6 +16,9 @@ SCHEMA_VERSION = 3
 # 2: threads became several, devices are entries, cells gained affinity, rounds the device's state, and runs a survey.
 # 1: first.
 
+# How many pictures attacks learn from unless the user says otherwise.
+TRAIN_PICTURES = 600
+
 
 class NetworkConfig(StrictModel):
     """Which networks, cut where, in which precisions, and the pictures that go through them."""
@@ -25,7 +28,7 @@ class NetworkConfig(StrictModel):
     precisions: tuple[Literal["fp32", "int8"], ...]
     input_size: tuple[int, int] | None
     pictures: str
-    train_pictures: int = 600
+    train_pictures: int = TRAIN_PICTURES
     held_out: int = 16
     weights: str
     seed: int

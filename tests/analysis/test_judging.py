@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import fx
 
-from analysis.judging import DEFAULT_PICTURES, FEWEST_PICTURES, Judge, collect_pairs, groups, learned_from, received
+from analysis.judging import FEWEST_PICTURES, Judge, collect_pairs, groups, learned_from, received
 from analysis.metrics import PSNR_CAP_DB
 from harness.codecs import Fp32
 from harness.networks.splits import Cut, CuttableGraph, Network, SplitPoint
 from harness.pictures import Pictures
+from harness.results.schema import TRAIN_PICTURES
 
 
 def test_pairs_are_what_the_heads_make_of_the_receivers_own_pictures(network: Network, pictures: Pictures) -> None:
@@ -38,7 +39,7 @@ def test_attacks_learn_from_no_more_pictures_than_memory_has_room_for(
 ) -> None:
     monkeypatch.setattr("analysis.judging.PICTURES_BYTES", 7 * pictures.train.as_float()[0].nbytes)
     assert learned_from(pictures) == len(pictures.train), "what is learned from by default always is"
-    monkeypatch.setattr("analysis.judging.DEFAULT_PICTURES", 5)
+    monkeypatch.setattr("analysis.judging.TRAIN_PICTURES", 5)
     own = collect_pairs(network, network.points[1:], pictures)
     assert {len(pairs) for pairs in own.values()} == {7}
 
@@ -47,9 +48,9 @@ def test_of_more_pictures_than_by_default_fewer_splits_are_collected_at_once(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = network.points[1:]
-    assert [len(group) for group in groups(points, DEFAULT_PICTURES)] == [len(points)]
+    assert [len(group) for group in groups(points, TRAIN_PICTURES)] == [len(points)]
     monkeypatch.setattr("analysis.judging.GROUP_BYTES_OF_MANY", 1)
-    assert [len(group) for group in groups(points, DEFAULT_PICTURES + 1)] == [1] * len(points)
+    assert [len(group) for group in groups(points, TRAIN_PICTURES + 1)] == [1] * len(points)
 
 
 def test_points_that_end_in_one_kernel_both_get_its_activations(network: Network, pictures: Pictures) -> None:
