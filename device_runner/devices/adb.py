@@ -24,6 +24,7 @@ from device_runner.devices.adb_errors import (
     device_error,
     meaning_of_words,
 )
+from device_runner.devices.adb_library import AdbError
 from device_runner.devices.adb_shell import Conversation, TimeIsOver, pieces, request, until
 from device_runner.devices.base import Completed
 from device_runner.devices.call_log import logged
@@ -37,6 +38,7 @@ _USAGE = "use adb, adb:SERIAL or adb:IP:PORT"
 _NETWORK = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>\d+)")
 
 _CONNECTING_S = 1.0
+_CONNECTING_TRIES = 3
 _END_S = 5.0
 _END = 'kill -KILL -- "-$1" 2>/dev/null || kill -KILL "$1"'
 
@@ -201,14 +203,19 @@ class Adb(RemoteDevice):
         return adb_server.ask(question, answer_s=self.server_s)
 
     def _connect_network(self) -> None:
-        """`adb connect`: what counts is what it says. One that it holds for connected may be gone, or was refused."""
+        """`adb connect`: what counts is what it says, and that the device is there then.
+
+        One that it holds for connected may be gone, or just about to be: also the one that it was told to disconnect.
+        """
         self._states()  # a server that says nothing is not waited for as long as for a phone
-        said = adb_server.ask(f"host:connect:{self._serial}", answer_s=self.connect_s)
-        if said.startswith("already connected") and not self._is_usable_soon():
-            self._ask(f"host:disconnect:{self._serial}")
+        for _ in range(_CONNECTING_TRIES):
             said = adb_server.ask(f"host:connect:{self._serial}", answer_s=self.connect_s)
-        if not said.startswith(("connected to", "already connected to")):
-            raise device_error(meaning_of_words(said) or UNREACHABLE, name=self.name, said=said)
+            if not said.startswith(("connected to", "already connected to")):
+                raise device_error(meaning_of_words(said) or UNREACHABLE, name=self.name, said=said)
+            if self._is_usable_soon():
+                return
+            with contextlib.suppress(AdbError):  # it is gone already
+                self._ask(f"host:disconnect:{self._serial}")
 
     def _is_usable_soon(self) -> bool:
         """Another harness may be connecting to it right now: what that has begun is not undone."""
