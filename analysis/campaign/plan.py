@@ -12,6 +12,7 @@ from analysis.campaign.exports import export_settings
 from analysis.campaign.inputs import Inputs
 from analysis.campaign.leakage import write_pictures
 from analysis.campaign.selection import heads, surveys
+from analysis.campaign.structure import structure_of
 from analysis.campaign.subject import Variant
 from device_runner.errors import UsageError
 from device_runner.files import digest
@@ -103,6 +104,7 @@ def lay_run(folder: Path, config: RunConfig, inputs: Inputs, devices: Sequence[R
         notices=inputs.notices,
         devices=entries,
         cells=cells,
+        structures={s.model.name: structure_of(s.network.graph(1)) for s in inputs.subjects},
     )
     store = RunStore.create(folder, file)
     write_pictures(folder / "pictures" / "held_out", held_out.as_float(), held_out.names)

@@ -10,6 +10,8 @@ from typing import Self
 
 import pandas as pd
 
+from analysis.decision.advice import advice
+from analysis.decision.published import published_effects
 from analysis.estimate import Accuracy
 from analysis.report.rows import Chart, charts
 from analysis.report.timer import Timer, timers
@@ -26,6 +28,7 @@ class Findings:
         environment: what was asked and where, nested as it likes (run.json without its cells).
         notices: what must be said about the whole run.
         timers: of its devices, as far as they are known.
+        advice: sentences on its networks, as far as they were attacked.
     """
 
     folder: Path
@@ -36,19 +39,22 @@ class Findings:
     environment: Mapping[str, object]
     notices: Sequence[str] = ()
     timers: Sequence[Timer] = ()
+    advice: Sequence[str] = ()
 
     @classmethod
     def of(cls, run: Run, *, link: str | None = None) -> Self:
         """Read a run; `link` is as for `Run.summary`."""
+        summary = run.summary(link=link)
         return cls(
             run.store.folder,
-            run.summary(link=link),
+            summary,
             run.leakage(),
             run.estimates(),
             run.progress(),
             run.file.model_dump(exclude={"cells"}),
             run.file.notices,
             timers(run.file, run.store.journal.rounds().values()),
+            advice(summary, run.file.structures, published_effects()),
         )
 
     @cached_property

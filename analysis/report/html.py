@@ -114,6 +114,7 @@ def render_html(findings: Findings) -> str:
         run_id=next((row.text("run_id") for one in findings.charts for row in one.rows), findings.folder.name),
         notices=[printable(notice) for notice in findings.notices],
         sections=sections,
+        advice=[printable(sentence) for sentence in findings.advice],
         figures=figures,
         accuracy=findings.accuracy,
         estimate=estimate,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from analysis.decision.published import NAME, PublishedEffect, as_json
 from analysis.study import verdicts as judged
 from analysis.study.area import AREA_CAP_DB
 from analysis.study.cells import BEST_NETWORKS, FIT_TARGET, NETWORKS, SHARES, Plan, StudyCell, network_of
@@ -60,7 +61,7 @@ class Attacked:
 
 
 def write_document(path: Path, plan: Plan, records: Sequence[StudyRecord], photographs: Photographs) -> list[Verdict]:
-    """Write the document to `path` and its charts into the folder of the same name beside it.
+    """Write the document to `path`, and its charts and effects into the folder of the same name beside it.
 
     Args:
         records: of the plan's cells, as many as there are.
@@ -114,7 +115,21 @@ def write_document(path: Path, plan: Plan, records: Sequence[StudyRecord], photo
         )
     )
     write_whole(path, text.encode())
+    write_whole(folder / NAME, as_json([_published(effect) for effect in effects]))
     return stated
+
+
+def _published(effect: Effect) -> PublishedEffect:
+    """As the document has it, to a tenth of a dB."""
+    low, high = (round(value, 1) + 0.0 if np.isfinite(value) else None for value in effect.psnr_db.interval)
+    return PublishedEffect(
+        contrast=effect.contrast.name,
+        networks="fitted" if effect.state == "fitted" else "untrained",
+        attack=effect.attack,
+        psnr_db=round(effect.psnr_db.mean, 1) + 0.0,
+        low_db=low,
+        high_db=high,
+    )
 
 
 def interval(effect: PerSeed, form: str = "+.1f") -> str:

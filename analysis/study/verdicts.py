@@ -143,15 +143,18 @@ CONTRASTS = (
     _against("norm", "without", "with", "without batch norm against with"),
     _against("activation", "gelu", "relu", "GELU against ReLU"),
 )
-_OH_LEE, _PEEL, _GOLDEN = "Oh & Lee, EMDL 2019", "PEEL, arXiv 2504.06410", "Golden Partition Zone, arXiv 2506.15412"
+_OH_LEE, _PEEL = "Oh & Lee, EMDL 2019", "PEEL, arXiv 2504.06410"
+_GOLDEN = "Golden Partition Zone, ICML 2026, arXiv 2506.15412"
+# No network of the study is cut past that transition: all cuts lie among its convolutions.
+_NO_DEPTH = "more depth does not protect short of the transition from features to decisions"
 CLAIMS = (
     Claim(_OH_LEE, "skip connections lower leakage", RESIDUAL, "lowers"),
     Claim(_PEEL, "residual blocks cause leakage", RESIDUAL, "raises"),
     Claim(_OH_LEE, "skip connections lower leakage", DENSE, "lowers"),
     Claim(_OH_LEE, "depth lowers leakage", DEPTH_PLAIN, "lowers"),
-    Claim(_GOLDEN, "more depth does not protect", DEPTH_PLAIN, "does not lower"),
+    Claim(_GOLDEN, _NO_DEPTH, DEPTH_PLAIN, "does not lower"),
     Claim(_OH_LEE, "depth lowers leakage", DEPTH_RESIDUAL, "lowers"),
-    Claim(_GOLDEN, "more depth does not protect", DEPTH_RESIDUAL, "does not lower"),
+    Claim(_GOLDEN, _NO_DEPTH, DEPTH_RESIDUAL, "does not lower"),
     Claim(_OH_LEE, "diverse operations (inception branches) lower leakage", INCEPTION, "lowers"),
 )
 

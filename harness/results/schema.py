@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from device_runner.devices.probe import DeviceState
 from device_runner.report import RunnerReport
@@ -99,8 +99,30 @@ class Cell(StrictModel):
     unavailable: str | None = None
 
 
+class Structure(StrictModel):
+    """What of a network's structure is known to change what leaks: how often its graph has it.
+
+    Attributes:
+        convolutions: one after the other, on the longest way through the network.
+        residual: sums of two values that are made from the picture (skip connections of residual networks).
+        dense: concatenations of a value and what was made from it (DenseNet).
+        inception: concatenations of branches.
+        max_pooling: max pooling layers.
+    """
+
+    convolutions: int
+    residual: int
+    dense: int
+    inception: int
+    max_pooling: int
+
+
 class RunFile(StrictModel):
-    """run.json: what was asked, where, and every planned cell."""
+    """run.json: what was asked, where, and every planned cell.
+
+    Attributes:
+        structures: of each network, by name; empty in runs that did not count.
+    """
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -114,6 +136,7 @@ class RunFile(StrictModel):
     notices: tuple[str, ...]
     devices: tuple[DeviceEntry, ...]
     cells: tuple[Cell, ...]
+    structures: dict[str, Structure] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _every_picture_has_a_source(self) -> Self:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
 
+from analysis.decision.published import NAME, PublishedEffect, published_effects
 from analysis.study.cells import FOLDS_PER_SEED, NETWORKS, SHARES, full_plan, network_of, quick_plan
 from analysis.study.document import write_document
 from analysis.study.families import DEPTHS
@@ -32,6 +34,26 @@ def a_study(record: RecordMaker) -> list[StudyRecord]:
     for kind, network in (("zoo", "alexnet"), ("zoo", "resnet18"), ("case", "efficientnet_lite0")):
         found += [record(network, 25 - cut, kind=kind, cut=cut, fold=0) for cut in range(len(SHARES))]
     return [*found, record("swin_t", kind="zoo", status="failed")]
+
+
+def test_the_effects_are_written_beside_the_charts(tmp_path: Path, record: RecordMaker, many: Photographs) -> None:
+    document(tmp_path, a_study(record), many)
+    effects = TypeAdapter(list[PublishedEffect]).validate_json((tmp_path / "study" / NAME).read_bytes())
+    (residual,) = (
+        effect
+        for effect in effects
+        if (effect.contrast, effect.networks, effect.attack) == ("residual against plain", "untrained", "spectral")
+    )
+    assert (residual.psnr_db, residual.low_db, residual.high_db) == (3.0, 3.0, 3.0)
+
+
+def test_the_effects_that_reports_quote_are_those_of_the_study_s_document() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "study.md").read_text().replace("-0.0", "+0.0")
+    quoted = published_effects()
+    assert {effect.contrast for effect in quoted} == {contrast.name for contrast in CONTRASTS}
+    for effect in quoted:
+        row = f"| {effect.contrast} | {effect.networks} | `{effect.attack}` | "
+        assert f"{row}{effect.psnr_db:+.1f} [{effect.low_db:+.1f}, {effect.high_db:+.1f}] |" in text
 
 
 @pytest.fixture
