@@ -13,7 +13,7 @@ from analysis.attacks import Pairs
 from analysis.metrics import floor_psnr_db, psnr_db, ssim
 from device_runner.errors import SplitbenchError
 from harness.networks.splits import CuttableGraph, Network, SplitPoint
-from harness.networks.torch_head import BATCH
+from harness.networks.torch_head import BATCH, CPU
 from harness.pictures import Pictures
 from harness.results.schema import TRAIN_PICTURES
 
@@ -35,8 +35,13 @@ def holds_pictures_apart(network: Network, point: SplitPoint) -> bool:
     return tuple(node.meta["val"].shape) == (BATCH, *point.activation_shape[1:])
 
 
-def collect_pairs(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: Pictures) -> dict[int, Pairs]:
-    """Pair the receiver's own pictures with what its heads make of them, many splits in one pass; by split index."""
+def collect_pairs(
+    graph: CuttableGraph, points: Sequence[SplitPoint], pictures: Pictures, device: torch.device = CPU
+) -> dict[int, Pairs]:
+    """Pair the receiver's own pictures with what its heads make of them, many splits in one pass; by split index.
+
+    The heads compute on `device`; the pairs, which are many, are in main memory.
+    """
     counts = {p.index: _own_pictures(p, learned_from(pictures)) for p in points}
     own = pictures.train.first(max(counts.values())).as_float()
     activations = {p.index: torch.empty(counts[p.index], *p.activation_shape[1:]) for p in points}
@@ -45,7 +50,7 @@ def collect_pairs(graph: CuttableGraph, points: Sequence[SplitPoint], pictures: 
         batch = own[start : start + BATCH]
         if len(batch) < BATCH <= len(own):  # keep one batch size: each has a graph of its own
             batch = torch.cat([batch, own[: BATCH - len(batch)]])
-        for values in graph.activations(batch, wanted, batch=len(batch)):
+        for values in graph.activations(batch.to(device), wanted, batch=len(batch)):
             for index, value in values.items():
                 kept = activations[index][start : start + BATCH]
                 kept.copy_(value[: len(kept)])

@@ -19,6 +19,7 @@ PSNR_CAP_DB = 60.0
 LEAST_ERROR = 10 ** (-PSNR_CAP_DB / 10)
 # Side of the Gaussian window of SSIM, in pixels: 3.5 standard deviations of 1.5 pixels to each side.
 _SSIM_WINDOW = 11
+_WITHOUT_FLOAT64 = {"mps"}
 
 
 def psnr_db(original: Tensor, rebuilt: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ def psnr_db(original: Tensor, rebuilt: Tensor) -> Tensor:
         AttackError: shapes that differ or are not N x 3 x H x W, NaN or infinity.
     """
     original, rebuilt = _checked(original, rebuilt)
-    mean_squared = (original.double() - rebuilt.double()).square().mean((1, 2, 3))
+    mean_squared = (exact(original) - exact(rebuilt)).square().mean((1, 2, 3))
     return -10 * mean_squared.clamp(min=LEAST_ERROR).log10()
 
 
@@ -53,10 +54,15 @@ def ssim(original: Tensor, rebuilt: Tensor) -> Tensor:
                 sigma=1.5,
                 use_sample_covariance=False,
             )
-            for a, b in zip(original.double(), rebuilt.double(), strict=True)
+            for a, b in zip(original.cpu().double(), rebuilt.cpu().double(), strict=True)
         ],
         dtype=torch.float64,
     )
+
+
+def exact(values: Tensor) -> Tensor:
+    """Values in float64, where they are; on the CPU where their device (mps) knows no float64."""
+    return (values.cpu() if values.device.type in _WITHOUT_FLOAT64 else values).double()
 
 
 def mean_picture(pictures: Tensor) -> Tensor:

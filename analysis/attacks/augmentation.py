@@ -26,13 +26,14 @@ class Augmentation:
     """
 
     def __init__(self, head: HeadFunction, pictures: Tensor) -> None:
-        self._head, self._pictures = head, pictures
+        self._head, self._device, self._pictures = head, pictures.device, pictures.cpu()
 
     @torch.no_grad()
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """`count` pictures and their activations; random numbers come from torch's global generator."""
-        chosen = self._pictures[torch.randint(len(self._pictures), (count,))]
-        pictures = _recoloured(torch.cat([_crop(picture[None]) for picture in chosen]))
+        with torch.device("cpu"):  # anywhere the same draws
+            chosen = self._pictures[torch.randint(len(self._pictures), (count,))]
+            pictures = _recoloured(torch.cat([_crop(picture[None]) for picture in chosen])).to(self._device)
         return pictures, self._head(pictures)
 
 

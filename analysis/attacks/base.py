@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -40,7 +41,7 @@ class Pairs:
 
     Args:
         pictures: float32, N x 3 x H x W, on [0, 1].
-        activations: float32, N x ...: what the receiver would get for each.
+        activations: float32, N x ..., on the pictures' device: what the receiver would get for each.
         sources: the source photograph of each picture; an attack validates itself across sources, never within one.
 
     Raises:
@@ -80,9 +81,14 @@ class Pairs:
     def where(self, chosen: Tensor) -> Pairs:
         """The pairs at these indices (int64), or where a mask (bool) is true."""
         chosen = torch.nonzero(chosen).flatten() if chosen.dtype == torch.bool else chosen
+        chosen = chosen.to(self.pictures.device)
         return Pairs(
             self.pictures[chosen], self.activations[chosen], tuple(self.sources[index] for index in chosen.tolist())
         )
+
+    def to(self, device: torch.device) -> Pairs:
+        """The same pairs on a device; no copy where they are there already."""
+        return Pairs(self.pictures.to(device), self.activations.to(device), self.sources)
 
     def first(self, count: int) -> Pairs:
         """The first `count` pairs, or all where there are fewer."""
@@ -201,10 +207,11 @@ class Attack(ABC):
             raise AttackError(f"attack {self.name} cannot be tried here: {reason}")
         self._activation_shape, self._progress, self._cut_short = None, [], False
         head = torch.no_grad()(head) if self.access == "black-box" else head
-        if isinstance(start_from, type(self)):
-            self._warm_fit(own, head, budget_s, start_from)
-        else:
-            self._fit(own, head, budget_s)
+        with on_device_of(own.pictures):
+            if isinstance(start_from, type(self)):
+                self._warm_fit(own, head, budget_s, start_from)
+            else:
+                self._fit(own, head, budget_s)
         self._activation_shape, self._input_size = own.activation_shape, own.input_size
 
     @torch.no_grad()
@@ -230,10 +237,11 @@ class Attack(ABC):
         if not len(activations):
             return activations.new_zeros(0, 3, *self._input_size)
         self._found = None
-        rebuilt = self._rebuild(activations)
-        self._require_pictures(rebuilt, len(activations))
+        with on_device_of(activations):
+            rebuilt = self._rebuild(activations)
+        self._require_pictures(rebuilt, activations)
         if self.found is not None:
-            self._require_pictures(self.found, len(activations))
+            self._require_pictures(self.found, activations)
         return rebuilt
 
     def _require_activations(self, activations: Tensor) -> None:
@@ -245,16 +253,18 @@ class Attack(ABC):
             raise AttackError(f"attack {self.name} was fitted on {expected}, not {_describe(activations)}")
         require_finite(activations, "the activations")
 
-    def _require_pictures(self, rebuilt: object, count: int) -> None:
-        """Raises AttackError where what the attack gave is no plain, finite float32 tensor of `count` pictures."""
+    def _require_pictures(self, rebuilt: object, activations: Tensor) -> None:
+        """Raises AttackError where what the attack gave is no plain, finite float32 tensor of as many pictures."""
+        count = len(activations)
         expected = " x ".join(map(str, ("float32", count, 3, *self._input_size)))
         if not isinstance(rebuilt, Tensor):
             given = f"a {type(rebuilt).__name__}" if rebuilt is not None else "nothing (None)"
             raise AttackError(f"attack {self.name} gave {given}, not a tensor, {expected}")
-        if rebuilt.layout != torch.strided or rebuilt.device.type != "cpu":
+        if rebuilt.layout != torch.strided or rebuilt.device != activations.device:
             kind = str(rebuilt.layout).removeprefix("torch.")
+            where = activations.device
             raise AttackError(
-                f"attack {self.name} gave a {kind} tensor on {rebuilt.device}, not a dense one on the CPU"
+                f"attack {self.name} gave a {kind} tensor on {rebuilt.device}, not a dense one on {where}"
             )
         if rebuilt.dtype != torch.float32 or tuple(rebuilt.shape) != (count, 3, *self._input_size):
             remedy = "divide bytes by 255" if rebuilt.dtype == torch.uint8 else ""
@@ -305,13 +315,22 @@ class CrossFitted(Attack):
             AttackError: as `rebuild`.
         """
         self._require_activations(own.activations)
-        rebuilt = self._out_of_fold(own)
-        self._require_pictures(rebuilt, len(own))
+        with on_device_of(own.pictures):
+            rebuilt = self._out_of_fold(own)
+        self._require_pictures(rebuilt, own.activations)
         return rebuilt.clamp(0, 1)
 
     @abstractmethod
     def _out_of_fold(self, own: Pairs) -> Tensor:
         """Some of `validation_pairs` (checked) -> float32 N x 3 x H x W on [0, 1]."""
+
+
+def on_device_of(values: Tensor) -> AbstractContextManager[object]:
+    """Within this, tensors are made where `values` are: an attack need not say where it computes.
+
+    On the CPU they are anyway, and the context would cost each call a little.
+    """
+    return nullcontext() if values.device.type == "cpu" else values.device
 
 
 def _describe(values: Tensor) -> str:

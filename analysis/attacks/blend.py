@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from analysis.attacks.fourier import frequencies
-from analysis.metrics import LEAST_ERROR
+from analysis.metrics import LEAST_ERROR, exact
 
 # Bands grow with their frequency, as natural spectra fall with it.
 BANDS = 10
@@ -49,10 +49,11 @@ class Blend:
         if len(names) == 1:
             group = torch.arange(len(pictures))
         others = group != torch.arange(int(group.max()) + 1)[:, None]
+        group, others = group.to(moments.gram.device), others.to(moments.gram.device)
         reached = [float(moments.psnr_db(moments.weights(others, ridge)[group]).mean()) for ridge in _RIDGES]
         ridge = _RIDGES[reached.index(max(reached))]
         (weights,) = moments.weights(torch.ones(1, len(pictures), dtype=torch.bool), ridge)
-        return cls(weights.float(), mean, max(reached))
+        return cls(weights.float().to(mean.device), mean, max(reached))
 
     def __call__(self, answers: list[Tensor]) -> Tensor:
         """Answers, each N x 3 x H x W -> their mix, not clipped."""
@@ -90,8 +91,8 @@ class _Moments:
         mixed = torch.stack([torch.fft.rfft2(answer - mean, norm="ortho") * twice for answer in answers])
         grams, towards, squares = [], [], []
         for index in range(BANDS):
-            rows = torch.view_as_real(mixed[..., band == index]).flatten(2).double()
-            target = torch.view_as_real(truth[..., band == index]).flatten(1).double()
+            rows = exact(torch.view_as_real(mixed[..., band == index]).flatten(2))
+            target = exact(torch.view_as_real(truth[..., band == index]).flatten(1))
             grams.append(torch.einsum("apv,bpv->pab", rows, rows))
             towards.append(torch.einsum("apv,pv->pa", rows, target))
             squares.append(target.square().sum(1))
@@ -99,11 +100,12 @@ class _Moments:
 
     def weights(self, chosen: Tensor, ridge: float) -> Tensor:
         """From each choice of pictures (bool, choices x N): choices x bands x answers."""
-        gram = torch.einsum("cp,kpab->ckab", chosen.double(), self.gram)
-        towards = torch.einsum("cp,kpa->cka", chosen.double(), self.towards)
+        chosen = chosen.to(self.gram)
+        gram = torch.einsum("cp,kpab->ckab", chosen, self.gram)
+        towards = torch.einsum("cp,kpa->cka", chosen, self.towards)
         strength = ridge * gram.diagonal(dim1=-2, dim2=-1).sum(-1) + 1e-12
         # In terms of the first answer and what the others have more than it.
-        others = torch.eye(gram.shape[-1], dtype=gram.dtype)
+        others = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
         others[1:, 0] = -1
         gram, towards = others @ gram @ others.T, towards @ others.T
         gram.diagonal(dim1=-2, dim2=-1).add_(strength[..., None])

@@ -57,7 +57,8 @@ class Decoder(CrossFitted):
             torch.manual_seed(0)
             validation = _Validation(self._linear, own.where(validated))
             _, channels, *grid = validation.components.shape
-            untrained = _Corrector(channels, grid, own.input_size)
+            with torch.device("cpu"):  # anywhere the same numbers
+                untrained = _Corrector(channels, grid, own.input_size).to(own.pictures.device)
             network = copy.deepcopy(untrained)
             if start_from:
                 network.warm_start(start_from._network)

@@ -30,7 +30,8 @@ class Filter:
         """The filter whose output has the covariance of `errors` (N x 3 x H x W), taken to be stationary."""
         height, width = errors.shape[2:]
         flat = errors.transpose(0, 1).flatten(1)
-        colours = torch.linalg.eigh(flat @ flat.T / flat.shape[1]).eigenvectors.flip(1).T
+        covariance = flat @ flat.T / flat.shape[1]
+        colours = torch.linalg.eigh(covariance.cpu()).eigenvectors.flip(1).T.to(errors.device)
         spectrum = torch.fft.rfft2(torch.einsum("kc,nchw->nkhw", colours, errors), norm="ortho").abs().square().mean(0)
         ring = (frequencies(height, width) / _RING).round().long()
         sums = torch.zeros(3, int(ring.max()) + 1).index_add_(1, ring.flatten(), spectrum.flatten(1))

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from analysis.metrics import exact
+
 PAIRS = 20
 # A step is taken where it lowers the loss by this share of what the slope promised (Armijo), else shortened.
 _SUFFICIENT = 1e-4
@@ -39,13 +41,13 @@ class Lbfgs:
         # fills its own ring: a step that one of them takes pushes out nothing of the others.
         self._basis = start.new_zeros(count, 2 * PAIRS + 1, start.shape[1])
         self._basis[:, -1] = gradient
-        self._products = start.new_zeros(count, 2 * PAIRS + 1, 2 * PAIRS + 1, dtype=torch.float64)
-        self._inverse = start.new_zeros(count, PAIRS, dtype=torch.float64)
-        self._next = torch.zeros(count, dtype=torch.int64)
-        self._each = torch.arange(count)
+        self._products = exact(start.new_zeros(count, 2 * PAIRS + 1, 2 * PAIRS + 1))
+        self._inverse = exact(start.new_zeros(count, PAIRS))
+        self._next = torch.zeros(count, dtype=torch.int64, device=start.device)
+        self._each = torch.arange(count, device=start.device)
         self._length = _unit(gradient)
         self._direction = -gradient
-        self._refused = torch.zeros(count, dtype=torch.int64)
+        self._refused = torch.zeros_like(self._next)
 
     @property
     def _gradient(self) -> Tensor:
@@ -63,7 +65,7 @@ class Lbfgs:
         self._refused = torch.where(taken, 0, self._refused + 1)
         stuck = self._refused > _PATIENCE
         if stuck.any():
-            self._inverse[stuck] = 0
+            self._inverse[stuck.to(self._inverse.device)] = 0
             self._refused[stuck] = 0
         direction = -self._multiplied_gradient()
         uphill = (direction * self._gradient).sum(1) >= 0
@@ -79,16 +81,19 @@ class Lbfgs:
         mine, slot = self._each[useful], self._next[useful]
         self._basis[mine, slot], self._basis[mine, PAIRS + slot] = step[useful], change[useful]
         self._basis[taken, -1] = gradient[taken]
-        self._inverse[mine, slot] = 1 / curvature[useful].double()
+        there = self._products.device  # the CPU, where theirs knows no float64
+        self._inverse[mine.to(there), slot.to(there)] = 1 / exact(curvature[useful])
         renewed = torch.stack([self._next, PAIRS + self._next, torch.full_like(self._next, 2 * PAIRS)], 1)
-        products = torch.bmm(self._basis[self._each[:, None], renewed], self._basis.mT).double()
-        self._products[self._each[:, None], renewed] = products
-        self._products.mT[self._each[:, None], renewed] = products
+        products = exact(torch.bmm(self._basis[self._each[:, None], renewed], self._basis.mT))
+        each, renewed = self._each[:, None].to(there), renewed.to(there)
+        self._products[each, renewed] = products
+        self._products.mT[each, renewed] = products
         self._next[useful] = (slot + 1) % PAIRS
 
     def _multiplied_gradient(self) -> Tensor:
         """The inverse Hessian's estimate times the gradients; pairs that a problem does not have count for nothing."""
-        age = (self._next[:, None] - 1 - torch.arange(PAIRS)) % PAIRS
+        there = self._products.device
+        age = ((self._next[:, None] - 1 - torch.arange(PAIRS, device=self._next.device)) % PAIRS).to(there)
         older = age[:, None, :] > age[:, :, None]
         steps, changes = slice(None, PAIRS), slice(PAIRS, -1)
         inverse = self._inverse[..., None]
@@ -96,22 +101,23 @@ class Lbfgs:
         along_steps, along_changes = self._products[:, steps, -1:], self._products[:, changes, -1:]
         scale = self._scale()[:, None, None]
         # Both loops of algorithm 7.4, each solved for the shares that it computes one after the other.
-        identity = torch.eye(PAIRS, dtype=torch.float64)
+        identity = torch.eye(PAIRS, dtype=torch.float64, device=there)
         newest_first = identity + inverse * crossed * older.mT
         shares = torch.linalg.solve(newest_first, inverse * along_steps)
         oldest_first = identity + inverse * crossed.mT * older
         scaled = scale * (along_changes - among @ shares)
         kept = torch.linalg.solve(oldest_first, shares - inverse * scaled)
         weights = torch.cat([kept, -scale * shares, scale], 1)
-        multiplied: Tensor = torch.bmm(weights.mT.to(self._basis.dtype), self._basis)[:, 0]
+        multiplied: Tensor = torch.bmm(weights.mT.to(self._basis), self._basis)[:, 0]
         return multiplied
 
     def _scale(self) -> Tensor:
         """Each problem's newest curvature; where it has none, steps of unit length."""
-        newest = (self._next - 1) % PAIRS
-        inverse = self._inverse[self._each, newest]
-        squares = self._products[self._each, PAIRS + newest, PAIRS + newest]
-        return torch.where(inverse > 0, 1 / (inverse * squares).clamp(min=1e-20), _unit(self._gradient).double())
+        there = self._products.device
+        each, newest = self._each.to(there), ((self._next - 1) % PAIRS).to(there)
+        inverse = self._inverse[each, newest]
+        squares = self._products[each, PAIRS + newest, PAIRS + newest]
+        return torch.where(inverse > 0, 1 / (inverse * squares).clamp(min=1e-20), exact(_unit(self._gradient)))
 
 
 def _unit(gradient: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class Linear(CrossFitted):
     knows, cost = "pictures with their activations", "seconds"
 
     def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:  # noqa: ARG002 - seconds in any case
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator("cpu").manual_seed(0)  # anywhere the same numbers
         self.layout = layout_of(own.activation_shape, own.input_size)
         is_vector = self.layout.height * self.layout.width == 1
         finest = FINEST_BLOCK_OF_VECTOR if is_vector else FINEST_BLOCK
@@ -82,7 +82,8 @@ class Linear(CrossFitted):
         return rebuilt
 
     def _predict(self, activations: Tensor, weights: Tensor) -> Tensor:
-        blocks = self._projection.predict(self.components(activations), weights) + self._mean_block[:, None, None]
+        components = self.components(activations)
+        blocks = self._projection.predict(components, weights.to(components.device)) + self._mean_block[:, None, None]
         return self._blocks.join(blocks)
 
     def components(self, activations: Tensor) -> Tensor:
@@ -111,9 +112,10 @@ class _Projection:
         """Learn it from maps, N x channels x h x w, with at most so many components for each ring."""
         mean = maps.mean((0, 2, 3))
         count, _, height, width = maps.shape
-        chosen = torch.randperm(count * height * width, generator=generator)[:_ROWS_FOR_COMPONENTS]
+        order = torch.randperm(count * height * width, generator=generator, device=generator.device)
+        chosen = order[:_ROWS_FOR_COMPONENTS].to(maps.device)
         rows = maps[chosen // (height * width), :, chosen // width % height, chosen % width] - mean
-        axes = _principal_axes(rows, rings[0], generator)
+        axes = _principal_axes(rows.cpu(), rings[0], generator).to(rows.device)
         deviation = float((rows @ axes).std(correction=0))
         axes = axes / deviation if deviation > 0 else axes
         largest = max(height, width)
@@ -158,7 +160,7 @@ def _principal_axes(rows: Tensor, most: int, generator: torch.Generator) -> Tens
 
     Subspace iteration from a random start (Halko, Martinsson and Tropp, 2011): exact where there are few columns.
     """
-    axes = torch.randn(rows.shape[1], min(most + 16, *rows.shape), generator=generator)
+    axes = torch.randn(rows.shape[1], min(most + 16, *rows.shape), generator=generator, device=generator.device)
     for _ in range(4):
         axes, _ = torch.linalg.qr(rows.T @ (rows @ axes))
     projected = rows @ axes
@@ -283,14 +285,22 @@ def _moments(
     count = features.count
     products = np.zeros((count + len(mean_block),) * 2)
     for pictures in torch.split(members, max(1, _ROWS_AT_ONCE // each)):
-        place = torch.cat([torch.randperm(places, generator=generator)[:each] for _ in pictures])
+        orders = [torch.randperm(places, generator=generator, device=generator.device) for _ in pictures]
+        place = torch.cat([order[:each] for order in orders]).to(members.device)
         index, y, x = pictures.repeat_interleave(each), place // features.width, place % features.width
         rows = torch.empty(len(index), len(products))
         features.write(rows[:, :count], index, y, x)
         rows[:, count:] = targets[index, :, :, :, y, x].flatten(1) - mean_block
-        products += rows.numpy().T @ rows.numpy()  # NumPy sees a product with itself and computes half of it
+        products += _gram(rows)
     both = torch.from_numpy(products)
     return _Moments(both[:count, :count], both[:count, count:], both[count:, count:], each * len(members))
+
+
+def _gram(rows: Tensor) -> np.ndarray:
+    """Products of all columns with each other."""
+    if rows.device.type != "cpu":
+        return np.asarray((rows.T @ rows).cpu().numpy())
+    return np.asarray(rows.numpy().T @ rows.numpy())  # NumPy sees a product with itself and computes half of it
 
 
 @dataclass(frozen=True)

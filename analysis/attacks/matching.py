@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ from analysis.attacks.lbfgs import Lbfgs
 # Total variation is smoothed below this difference of neighbours, or it would have no slope at flat places.
 _SMOOTH = 1e-3
 _OUT_OF_RANGE = 10.0
-# Memory for steps and gradients grows with pictures x pixels; so many pixels are searched at once.
+# Memory for steps and gradients grows with pictures x pixels; so many pixels are searched at once on a CPU, on a GPU
+# as many as its free memory holds at so many bytes each: 41 vectors of L-BFGS, and the head's values with gradients.
 _PIXELS_AT_ONCE = 16 * 256 * 256
+_BYTES_OF_PIXEL = 8192
+_LOG = logging.getLogger("splitbench.attacks")
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,18 @@ class Search:
             start: N x 3 x H x W.
             variation: N, the weight of each picture's total variation.
         """
-        at_once = max(1, _PIXELS_AT_ONCE // start[0, 0].numel())
-        parts = zip(*(torch.split(x, at_once) for x in (activations, start, variation)), strict=True)
-        pictures = []
-        for part in parts:
-            *_, state = self._states(*part)
-            pictures.append(self._picture(part[1], state))
+        at_once = max(1, _pixels_at_once(start.device) // start[0, 0].numel())
+        pictures: list[Tensor] = []
+        while (done := sum(map(len, pictures))) < len(start):
+            part = [values[done : done + at_once] for values in (activations, start, variation)]
+            try:
+                *_, state = self._states(*part)
+                pictures.append(self._picture(part[1], state))
+            except torch.OutOfMemoryError:
+                if at_once == 1:
+                    raise
+                at_once = max(1, min(at_once, len(part[0])) // 2)
+                _LOG.warning("memory of %s is short: %d pictures are searched at once", start.device, at_once)
         return torch.cat(pictures)
 
     def checkpoints(self, activations: Tensor, start: Tensor, variation: Tensor, *, every: int = 1) -> Iterator[Tensor]:
@@ -86,6 +96,13 @@ class Search:
                 return
             lbfgs.evaluate()
             yield lbfgs
+
+
+def _pixels_at_once(device: torch.device) -> int:
+    if device.type != "cuda":
+        return _PIXELS_AT_ONCE
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(_PIXELS_AT_ONCE, free // _BYTES_OF_PIXEL)
 
 
 def total_variation(pictures: Tensor) -> Tensor:

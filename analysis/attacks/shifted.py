@@ -28,7 +28,8 @@ class ShiftedDecoder(Decoder):
     fewest_sources = 2
 
     def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Decoder | None = None) -> None:
-        leaves = dead_leaves(len(own), own.input_size)
+        with torch.device("cpu"):  # anywhere the same leaves
+            leaves = dead_leaves(len(own), own.input_size).to(own.pictures.device)
         activations = torch.cat([head(part) for part in torch.split(leaves, 16)])
         sources = tuple(f"leaves-{index % SOURCES}" for index in range(len(own)))
         super()._fit(Pairs(leaves, activations, sources), head, budget_s, start_from)

@@ -56,12 +56,13 @@ class WhiteBox(Attack):
         return self._found.clamp(0, 1)
 
     def _search(self, activations: Tensor, variation: Tensor, course: _Course | None = None) -> Tensor:
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator("cpu").manual_seed(0)  # anywhere the same numbers
         deadline = time.monotonic() + self._seconds
         best = torch.full((len(activations), 3, *self._input_size), 0.5)
         lowest = torch.full((len(activations),), math.inf)
         for restart in range(RESTARTS):
-            start = 0.5 + (_NOISE * torch.randn(best.shape, generator=generator) if restart else torch.zeros_like(best))
+            noise = torch.randn(best.shape, generator=generator, device="cpu").to(best)
+            start = 0.5 + (_NOISE * noise if restart else torch.zeros_like(best))
             until = deadline - (RESTARTS - 1 - restart) * self._seconds / RESTARTS
             if course:
                 course.begin()
@@ -111,7 +112,8 @@ class _Course:
         """What the descent has come to by now."""
         reached = psnr_db(self.pictures, rebuilt.nan_to_num(0.5))
         seconds = time.monotonic() - self._began
-        self._descents[-1].append(_Checkpoint(seconds, losses.nan_to_num(math.inf, math.inf), reached))
+        losses = losses.nan_to_num(math.inf, math.inf).to(reached.device)
+        self._descents[-1].append(_Checkpoint(seconds, losses, reached))
 
     def steps(self) -> Iterator[tuple[float, Tensor]]:
         """Seconds, and each picture's PSNR in dB (N) that so much time would have given, shared by all descents."""

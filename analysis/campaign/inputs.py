@@ -19,6 +19,7 @@ from harness.networks.models import WEIGHTS, load_model
 from harness.networks.splits import Network
 from harness.pictures import Pictures, load_pictures, summary
 from harness.results.schema import NetworkConfig, RunConfig, RunFile
+from harness.workstation.compute import Compute
 
 RANDOM_NOTICE = "{}: weights are RANDOM; the leakage of random weights is not that of trained ones"
 # Batch norm of random weights is calibrated on three batches.
@@ -138,8 +139,10 @@ def check_config(config: RunConfig) -> None:
     """What can be wrong with the options is known now, not after an hour.
 
     Raises:
-        UsageError: a device, link, affinity or cool-down that cannot be read, or a device or network named twice.
+        UsageError: a device, link, affinity, processor or cool-down that cannot be read, or a device or network named
+            twice.
     """
+    Compute.of(config.compute)
     if len(set(config.models)) < len(config.models):
         raise UsageError("a network is named twice", remedy="name each once")
     for address in config.devices:

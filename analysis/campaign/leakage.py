@@ -31,6 +31,7 @@ from harness.pictures import Pictures
 from harness.results.files import writing
 from harness.results.schema import Cell, LeakageRecord
 from harness.results.store import RunStore
+from harness.workstation.compute import Compute
 
 _MIXED = (
     "its activation does not hold one picture after the other along its first dimension: attacks cannot learn from it"
@@ -81,13 +82,13 @@ def attack_network(
     missing = [t for t in missing if t not in mixed]
     points = sorted({t.point for t in missing if t.point.index}, key=lambda point: point.index)
     for group in groups(points, learned_from(pictures)):
-        own = collect_pairs(graph(), group, pictures)
+        own = collect_pairs(graph(), group, pictures, recorder.device)
         for point in group:
             here = [t for t in missing if t.point == point]
+            pairs = own.pop(point.index).to(recorder.device)
             for name in attacks:
                 todo = [t for t in here if (t.cell.hash, name) not in done]
-                yield from recorder.attack(name, own[point.index], todo)
-            del own[point.index]
+                yield from recorder.attack(name, pairs, todo)
 
 
 class _Recorder:
@@ -95,6 +96,7 @@ class _Recorder:
 
     def __init__(self, store: RunStore, network: Network, pictures: Pictures) -> None:
         self.store, self.network, self.pictures = store, network, pictures
+        self.device = Compute.of(store.file.config.compute).device
         original = pictures.held_out.as_float()
         self._judge = Judge(pictures.train.first(learned_from(pictures)).as_float(), original)
         self._independent_judge = IndependentJudge.of(network.model.name, original)
@@ -114,7 +116,7 @@ class _Recorder:
         """Train one attack for one split and judge it on every device's activations."""
         if not targets:
             return
-        head = TorchHead(self.network, targets[0].point, targets[0].cut)
+        head = TorchHead(self.network, targets[0].point, targets[0].cut, self.device)
         budget_s = self.store.file.config.attack_budget_s
         try:
             trial = Trial(name, self.store.file.config.attacks)
@@ -139,10 +141,10 @@ class _Recorder:
                 train_seconds=seconds,
             )
             try:
-                shipped = shipped_activations(self.store, target)
+                shipped = shipped_activations(self.store, target).to(self.device)
                 rebuilt = trial.rebuild(shipped)
                 account = _account(trial, head, rebuilt, shipped)
-                yield self._keep(known.model_copy(update=account), target, rebuilt)
+                yield self._keep(known.model_copy(update=account), target, rebuilt.cpu())
             except ResultsError:
                 raise
             except FAILURES as exc:

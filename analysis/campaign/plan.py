@@ -24,6 +24,7 @@ from harness.measure.ready import ReadyDevice
 from harness.networks.splits import Cut, SplitPoint
 from harness.results.schema import Cell, DeviceEntry, RunConfig, RunFile
 from harness.results.store import RunStore
+from harness.workstation.compute import Compute
 from harness.workstation.environment import describe_environment
 
 # Rough rates of a two-core workstation, for --dry-run alone; what was measured is in the table.
@@ -96,7 +97,7 @@ def lay_run(folder: Path, config: RunConfig, inputs: Inputs, devices: Sequence[R
         run_id=folder.resolve().name,
         created=now.isoformat(timespec="seconds"),
         config=config,
-        environment=describe_environment(devices),
+        environment=describe_environment(devices) | {"compute": str(Compute.of(config.compute))},
         pictures="; ".join(dict.fromkeys(s.pictures.description for s in inputs.subjects)),
         pictures_sha256=subject.pictures.sha256,
         held_out=held_out.names,

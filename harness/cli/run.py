@@ -74,6 +74,13 @@ if TYPE_CHECKING:
     metavar="60s|10m",
     help="About how long each attack may take a split; the attack's own choice by default.",
 )
+@click.option(
+    "--compute",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]|mps",
+    help="Where attacks compute; auto: the first CUDA device, or else the CPU.",
+)
 @options.pictures
 @options.train_pictures
 @options.held_out

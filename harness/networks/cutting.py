@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.fx.node import Argument, Target
 
-from harness.networks.graph import ancestors
+from harness.networks.graph import ancestors, constant
 
 
 class _Capture(fx.Interpreter):
@@ -75,6 +76,21 @@ def with_any_strides(module: fx.GraphModule) -> fx.GraphModule:
             node.target = torch.ops.aten.reshape.default
     module.recompile()
     return module
+
+
+def on_device(module: fx.GraphModule, device: torch.device) -> fx.GraphModule:
+    """A graph that computes on a device: itself where it does already, else a copy, with all its constants."""
+    if device.type == "cpu":
+        return module
+    copied = copy.deepcopy(module).to(device)
+    for node in copied.graph.nodes:
+        if "device" in node.kwargs:
+            node.kwargs = node.kwargs | {"device": device}
+        if node.op == "get_attr" and isinstance(value := constant(copied, node), Tensor) and value.device != device:
+            parent, _, name = node.target.rpartition(".")
+            setattr(copied.get_submodule(parent), name, value.to(device))
+    copied.recompile()
+    return copied
 
 
 def channels_last(value: Tensor) -> Tensor:

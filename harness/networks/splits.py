@@ -15,7 +15,7 @@ from device_runner.errors import UsageError
 from device_runner.registry import suggest
 from harness.codecs import AnyCodec, Fp32, Uint8
 from harness.errors import ExportError, SplitError
-from harness.networks.cutting import capture, channels_last, extract_head, extract_tail
+from harness.networks.cutting import capture, channels_last, extract_head, extract_tail, on_device
 from harness.networks.graph import ancestors, digests, functional_graph, op_name
 from harness.networks.macs import node_macs
 from harness.networks.models import Model
@@ -94,7 +94,7 @@ class CuttableGraph(ABC):
         """The activations of many splits in one pass, batch by batch, as the receiver reads them.
 
         Args:
-            pictures: N x 3 x H x W on [0, 1].
+            pictures: N x 3 x H x W on [0, 1]; the graph runs where they are.
 
         Yields:
             split index -> B x ..., float32.
@@ -102,8 +102,18 @@ class CuttableGraph(ABC):
         cuts = {p.index: self.cut(p) for p in points}
         wanted = {cut.node: index for index, cut in cuts.items()}  # int8: several points may end in one kernel
         for part in torch.split(pictures, batch):
-            values = capture(self.graph(len(part)), channels_last(part), wanted)
+            values = capture(self._graph_on(part.device, len(part)), channels_last(part), wanted)
             yield {index: cut.codec.read(values[wanted[cut.node]]) for index, cut in cuts.items()}
+
+    def _graph_on(self, device: torch.device, batch: int) -> fx.GraphModule:
+        """The graph where its pictures are; what is not on the CPU is a copy."""
+        if (device, batch) not in self._copies:
+            self._copies[device, batch] = on_device(self.graph(batch), device)
+        return self._copies[device, batch]
+
+    @cached_property
+    def _copies(self) -> dict[tuple[torch.device, int], fx.GraphModule]:
+        return {}
 
 
 class Network(CuttableGraph):

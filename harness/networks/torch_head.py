@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, fx
 
 from harness.networks.constants import compute_weights
-from harness.networks.cutting import channels_last, extract_head, with_any_strides
+from harness.networks.cutting import channels_last, extract_head, on_device, with_any_strides
 from harness.networks.folding import fold_batch_norm
 from harness.networks.splits import Cut, Network, SplitPoint
 
 # Graphs are traced for a fixed number of pictures; this one's is there already, for it collects the activations.
 BATCH = 16
+CPU = torch.device("cpu")
 
 
 class TorchHead:
@@ -23,10 +24,11 @@ class TorchHead:
 
     Args:
         cut: activations are rounded as they would be when they travel like this; gradients pass through.
+        device: where it computes, and where its pictures are.
     """
 
-    def __init__(self, network: Network, point: SplitPoint, cut: Cut | None = None) -> None:
-        self._network, self._point, self._cut = network, point, cut
+    def __init__(self, network: Network, point: SplitPoint, cut: Cut | None = None, device: torch.device = CPU) -> None:
+        self._network, self._point, self._cut, self._device = network, point, cut, device
 
     @cached_property
     def _graph(self) -> fx.GraphModule:
@@ -34,7 +36,7 @@ class TorchHead:
         graph = extract_head(self._network.graph(BATCH), self._point.node)
         compute_weights(graph)
         fold_batch_norm(graph)
-        return with_any_strides(graph).requires_grad_(False)
+        return on_device(with_any_strides(graph).requires_grad_(False), self._device)
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """The activations of N pictures; gradients flow where they are asked for."""
@@ -56,7 +58,9 @@ class TorchHead:
     @torch.no_grad()
     def _takes_any_number(self) -> bool:
         """Whether the graph, traced for 16 pictures, is right for another number: convolutions are, windows are not."""
-        pictures = torch.rand(BATCH, 3, *self._network.model.input_size, generator=torch.Generator().manual_seed(0))
+        pictures = torch.rand(
+            BATCH, 3, *self._network.model.input_size, generator=torch.Generator("cpu").manual_seed(0), device="cpu"
+        ).to(self._device)
         expected = self._graph(channels_last(pictures))[:2]
         try:
             value = self._graph(channels_last(pictures[:2]))

@@ -49,6 +49,7 @@ class RunConfig(NetworkConfig):
     survey: Literal["first", "only", "none"] = "first"
     attacks: tuple[str, ...]
     attack_budget_s: float | None = None
+    compute: str = "auto"
 
 
 class DeviceEntry(StrictModel):

@@ -35,6 +35,22 @@ NO_VARIATION = torch.zeros(6)
 SEARCH = Search(head, Filter.of(pictures(40, 1) - START[0]), evaluations=40, deadline=math.inf)
 
 
+def test_where_memory_is_short_fewer_pictures_are_searched_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    together: list[int] = []
+
+    def hungry(seen: Tensor) -> Tensor:
+        if len(seen) > 2:
+            raise torch.OutOfMemoryError
+        together.append(len(seen))
+        return head(seen)
+
+    expected = SEARCH.pictures(ACTIVATIONS, START, NO_VARIATION)
+    found = replace(SEARCH, head=hungry).pictures(ACTIVATIONS, START, NO_VARIATION)
+    assert set(together) == {1}
+    assert "1 pictures are searched at once" in caplog.text
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
 # what is minimised
 
 
