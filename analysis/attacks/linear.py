@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that everybody knows it by
 
 from analysis.attacks.base import CrossFitted, HeadFunction, Pairs
-from analysis.attacks.maps import blocks_of, layout_of
+from analysis.attacks.maps import Layout, blocks_of, layout_of
 
 # Rows of the regression; more cost time and gain nothing that could be measured.
 MOST_ROWS = 30_000
@@ -26,6 +26,8 @@ FINEST_BLOCK_OF_VECTOR = 16
 RINGS = (128, 128, 32)
 RINGS_OF_COARSE_MAP = (128, 64)
 RINGS_OF_VECTOR = (256,)
+# Principal components of the leading tokens (a class token), used at every place beside those of the place itself.
+LEADING_COMPONENTS = 16
 # Components that the places along each border have weights of their own for.
 BORDER_COMPONENTS = 48
 # Ridge strengths, relative to the variance of the components; the last leaves nothing but the mean block.
@@ -56,10 +58,10 @@ class Linear(CrossFitted):
         self._blocks = blocks_of(self.layout, own.input_size, finest=finest)
         is_coarse = own.input_size[0] > FINEST_BLOCK * self.layout.height
         rings = RINGS_OF_VECTOR if is_vector else RINGS_OF_COARSE_MAP if is_coarse else RINGS
-        self._projection = _Projection.of(self.layout.to_map(own.activations), rings, generator)
-        self._mean_block = self._blocks.cut(own.pictures.mean(0, keepdim=True)).mean((0, 4, 5)).flatten()
-        features = _Features(self._projection, self.components(own.activations))
+        self._projection = _Projection.of(self.layout, own.activations, rings, generator)
+        self._mean_block = _mean(self._blocks.cut(own.pictures.mean(0, keepdim=True)).flatten(1, 3), self.layout)
         targets = self._blocks.cut(own.pictures)
+        features = _Features(self._projection, self.components(own.activations))
         folds = [_moments(features, targets, self._mean_block, members, generator) for members in _folds(own.sources)]
         chosen = _choose(folds, [features.count, 1 + self._projection.rings[0]])
         self._weights = chosen.weights(_total(folds))
@@ -83,7 +85,7 @@ class Linear(CrossFitted):
 
     def _predict(self, activations: Tensor, weights: Tensor) -> Tensor:
         components = self.components(activations)
-        blocks = self._projection.predict(components, weights.to(components.device)) + self._mean_block[:, None, None]
+        blocks = self._projection.predict(components, weights.to(components.device)) + self._mean_block
         return self._blocks.join(blocks)
 
     def components(self, activations: Tensor) -> Tensor:
@@ -96,9 +98,10 @@ class _Projection:
     """From a map's channels to their principal components, and how many of these each part of a patch uses.
 
     Args:
-        mean: of the channels.
-        axes: channels x components, strongest first, scaled so that the components have unit variance together.
-        rings: components used of the place itself, of the ring around it, of the next ring ...
+        mean: of the channels, channels x h x w or 1 x 1; see `_mean`.
+        axes: channels x components: those of the places strongest first, scaled so that they have unit variance
+            together; then those of leading tokens, to the same scale.
+        rings: components used of the place itself (all), of the ring around it, of the next ring ...
         border: components that the outermost places have weights of their own for; their patches leave the picture.
     """
 
@@ -108,24 +111,31 @@ class _Projection:
     border: int
 
     @classmethod
-    def of(cls, maps: Tensor, rings: Sequence[int], generator: torch.Generator) -> _Projection:
-        """Learn it from maps, N x channels x h x w, with at most so many components for each ring."""
-        mean = maps.mean((0, 2, 3))
+    def of(cls, layout: Layout, activations: Tensor, rings: Sequence[int], generator: torch.Generator) -> _Projection:
+        """Learn it from activations (N x ...), with at most so many components of places for each ring."""
+        maps = layout.to_map(activations)
+        mean, own = _mean(maps, layout), layout.channels - layout.repeated
         count, _, height, width = maps.shape
         order = torch.randperm(count * height * width, generator=generator, device=generator.device)
         chosen = order[:_ROWS_FOR_COMPONENTS].to(maps.device)
-        rows = maps[chosen // (height * width), :, chosen // width % height, chosen % width] - mean
-        axes = _principal_axes(rows.cpu(), rings[0], generator).to(rows.device)
+        y, x = chosen // width % height, chosen % width
+        rows = maps[chosen // (height * width), :own, y, x] - mean[:own].expand(-1, height, width)[:, y, x].T
+        axes = _principal_axes(rows.cpu(), rings[0], generator).to(maps.device)
         deviation = float((rows @ axes).std(correction=0))
-        axes = axes / deviation if deviation > 0 else axes
-        largest = max(height, width)
-        within = tuple(min(most, axes.shape[1]) for most in rings[:largest])
-        return cls(mean, axes, within, min(BORDER_COMPONENTS, axes.shape[1]) if largest > 1 else 0)
+        largest, within = max(height, width), [min(most, axes.shape[1]) for most in rings]
+        border = min(BORDER_COMPONENTS, axes.shape[1]) if largest > 1 else 0
+        if layout.repeated:  # apart, or their components would crowd out the places' own
+            rows = maps[:, own:, 0, 0] - mean[own:, 0, 0]
+            leading = _principal_axes(rows.cpu(), LEADING_COMPONENTS, generator).to(maps.device)
+            deviation = max(deviation, float((rows @ leading).std(correction=0)))
+            within[0] = axes.shape[1] + leading.shape[1]
+            axes = torch.cat([F.pad(axes, (0, 0, 0, layout.repeated)), F.pad(leading, (0, 0, own, 0))], dim=1)
+        return cls(mean, axes / deviation if deviation > 0 else axes, tuple(within[:largest]), border)
 
     def __call__(self, maps: Tensor) -> Tensor:
         """N x channels x h x w -> N x components x h x w."""
-        shift = -(self.mean @ self.axes)
-        return F.conv2d(maps, self.axes.T[:, :, None, None].contiguous(), shift)
+        axes = self.axes.T[:, :, None, None].contiguous()
+        return F.conv2d(maps, axes).sub_(F.conv2d(self.mean[None], axes))
 
     def offsets(self) -> list[tuple[int, int, int]]:
         """Each place of the patch relative to its centre (dy, dx), centre first, and how many components are used."""
@@ -148,6 +158,14 @@ class _Projection:
             _edge(predicted, index).add_(torch.einsum("nck,co->nok", edge, part[1:]) + part[0][:, None])
             used += 1 + self.border
         return predicted
+
+
+def _mean(maps: Tensor, layout: Layout) -> Tensor:
+    """The mean of maps (N x C x h x w): of each place (C x h x w) where these are tokens, else of all (C x 1 x 1).
+
+    What a transformer adds to a token to tell its place says nothing of the picture.
+    """
+    return maps.mean(0) if layout.is_tokens else maps.mean((0, 2, 3))[:, None, None]
 
 
 def _edge(maps: Tensor, index: int) -> Tensor:
@@ -281,6 +299,7 @@ def _moments(
 ) -> _Moments:
     """Moments of randomly chosen places, equally many of each picture among `members`; targets lose the mean block."""
     places = features.height * features.width
+    mean_block = mean_block.expand(-1, features.height, features.width)
     each = max(1, min(places, MOST_ROWS // len(targets)))
     count = features.count
     products = np.zeros((count + len(mean_block),) * 2)
@@ -290,7 +309,7 @@ def _moments(
         index, y, x = pictures.repeat_interleave(each), place // features.width, place % features.width
         rows = torch.empty(len(index), len(products))
         features.write(rows[:, :count], index, y, x)
-        rows[:, count:] = targets[index, :, :, :, y, x].flatten(1) - mean_block
+        rows[:, count:] = targets[index, :, :, :, y, x].flatten(1) - mean_block[:, y, x].T
         products += _gram(rows)
     both = torch.from_numpy(products)
     return _Moments(both[:count, :count], both[:count, count:], both[count:, count:], each * len(members))

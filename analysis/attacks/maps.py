@@ -1,7 +1,8 @@
 """Any activation as a map of channels over the picture, and pictures as blocks under the places of such a map.
 
-Convnets ship N x C x h x w, Swin ships N x h x w x C, ViT ships N x tokens x C (a class token may lead them) and
-classifiers ship N x C. Attacks that look for the pixels beneath a place of the activation want one form: N x C x h x w.
+Convnets ship N x C x h x w, Swin ships N x h x w x C, ViT ships N x tokens x C (a class token may lead them; until they
+are transposed N x C x tokens), classifiers ship N x C. Attacks that look for the pixels beneath a place of the
+activation want one form: N x C x h x w.
 """
 
 from __future__ import annotations
@@ -38,6 +39,16 @@ class Layout:
     height: int
     width: int
 
+    @property
+    def repeated(self) -> int:
+        """How many of the channels, the last ones, are leading tokens' values: the same at every place."""
+        return self.channels * self.skipped // (1 + self.skipped)
+
+    @property
+    def is_tokens(self) -> bool:
+        """Whether places are tokens: transformers add to each what tells where it is."""
+        return len(self.order) == 3
+
     def to_map(self, activations: Tensor) -> Tensor:
         """N x ... -> N x channels x height x width; a view of the input where possible."""
         ordered = activations.permute(self.order)
@@ -71,6 +82,9 @@ def layout_of(shape: tuple[int, ...], input_size: tuple[int, int]) -> Layout:
             grid = _grid(shape[0] - skipped, input_size)
             if grid is not None:
                 return Layout((0, 2, 1), skipped, shape[1] * (1 + skipped), *grid)
+        grid = _grid(shape[1], input_size)
+        if grid is not None:
+            return Layout((0, 1, 2), 0, shape[0], *grid)
     return Layout((0, *range(1, len(shape) + 1)), 0, math.prod(shape), 1, 1)
 
 

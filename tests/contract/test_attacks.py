@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -31,6 +32,18 @@ def pairs(count: int = 48, *, seed: int = 0, noise: bool = False) -> Pairs:
     if noise:
         activations = torch.randn(activations.shape, generator=torch.Generator().manual_seed(seed + 100))
     return Pairs(seen, activations, tuple(f"photograph-{index % SOURCES}" for index in range(count)))
+
+
+def channels_last(maps: Tensor) -> Tensor:
+    """N x C x h x w -> N x h x w x C, as Swin has them."""
+    return maps.permute(0, 2, 3, 1).contiguous()
+
+
+def tokens(maps: Tensor) -> Tensor:
+    """N x C x h x w -> N x (1 + h * w) x C, as ViT has them: a class token, and all others know their place."""
+    places = maps.flatten(2).mT
+    positions = 3 * torch.randn(places.shape[1:], generator=torch.Generator().manual_seed(5))
+    return torch.cat([places.mean(1, keepdim=True), places + positions], dim=1)
 
 
 @pytest.fixture(params=sorted(ATTACKS))
@@ -84,6 +97,17 @@ def test_it_rebuilds_pictures_that_a_head_with_an_inverse_shipped(attack: Attack
     assert reached > floor_psnr_db(own.pictures, held_out.pictures).mean() + 10
 
 
+@pytest.mark.parametrize("form", [channels_last, tokens])
+def test_it_rebuilds_them_from_the_forms_that_transformers_ship(
+    attack: Attack, form: Callable[[Tensor], Tensor]
+) -> None:
+    own, held_out = pairs(), pairs(8, seed=1)
+    formed = Pairs(own.pictures, form(own.activations), own.sources)
+    attack.fit(formed, head=lambda seen: form(mixing_head(seen)), budget_s=SHORT_BUDGET_S)
+    reached = psnr_db(held_out.pictures, attack.rebuild(form(held_out.activations))).mean()
+    assert reached > floor_psnr_db(own.pictures, held_out.pictures).mean() + 10
+
+
 def test_it_finds_nothing_where_activations_are_noise(attack: Attack) -> None:
     own, held_out = pairs(noise=True), pairs(8, seed=1, noise=True)
     attack.fit(own, head=mixing_head, budget_s=SHORT_BUDGET_S)
@@ -91,7 +115,9 @@ def test_it_finds_nothing_where_activations_are_noise(attack: Attack) -> None:
     assert reached < floor_psnr_db(own.pictures, held_out.pictures).mean() + 0.5
 
 
-@pytest.mark.parametrize("shape", [(4, 8, 8), (8, 8, 4), (10, 6), (17, 6), (7,), (3, 5, 7)])
+@pytest.mark.parametrize(
+    "shape", [(4, 8, 8), (8, 8, 4), (10, 6), (17, 6), (7, 16), (7,), (9, 1, 1), (3, 5, 7), (2, 2, 4, 3)]
+)
 def test_it_takes_every_form_of_activation(attack: Attack, shape: tuple[int, ...]) -> None:
     generator, shape_values = torch.Generator().manual_seed(3), math.prod(shape)
     own = Pairs(smooth_pictures(12, 0), torch.randn(12, *shape, generator=generator), tuple("abcdef" * 2))

@@ -127,3 +127,46 @@ def test_it_can_answer_out_of_fold_for_all_of_the_receivers_own_pictures_or_some
     torch.testing.assert_close(
         attack.out_of_fold(pairs.where(some)), attack.out_of_fold(pairs)[some], atol=1e-4, rtol=0
     )
+
+
+# transformers' tokens
+
+
+class Tokens(nn.Module):
+    """What a convolution gives as tokens, behind a class token that is unlike them; each knows its place."""
+
+    def __init__(self, *, strength: float) -> None:
+        super().__init__()
+        self.maps, self.strength = random_convolution(stride=4, channels=64), strength
+
+    def forward(self, seen: Tensor) -> Tensor:
+        places = self.maps(seen).flatten(2).mT
+        generator = torch.Generator().manual_seed(1)
+        positions = torch.randn(places.shape[1:], generator=generator)
+        class_token = torch.randn(64, 64, generator=generator) @ places.mean(1).unsqueeze(-1)
+        return torch.cat([self.strength * class_token.mT, places + self.strength * positions], dim=1)
+
+
+def test_the_class_token_and_positions_hide_nothing(photographs: Pictures) -> None:
+    plain, told = (reached(photographs, Tokens(strength=strength))[0] for strength in (0.0, 2.0))
+    assert told > plain - 0.5
+
+
+def test_a_class_token_that_is_always_the_same_is_not_amplified_to_noise() -> None:
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randn(24, 64, 32, generator=generator)
+    activations = torch.cat([torch.full((24, 1, 32), 0.3), places], dim=1)
+    attack = Linear()
+    pictures = torch.rand(24, 3, 16, 16, generator=generator)
+    attack.fit(Pairs(pictures, activations, tuple("abcdef" * 4)), head=torch.flatten)
+    leading = attack.components(activations)[:, 32:]
+    assert 0 < leading.shape[1] <= 16
+    assert leading.abs().max() < 1e-4
+
+
+# pooled vectors
+
+
+def test_a_vector_tells_more_than_the_mean_picture(photographs: Pictures) -> None:
+    psnr, floor = reached(photographs, nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten()))
+    assert psnr > floor + 2

@@ -28,6 +28,8 @@ SQUARE, WIDE = (224, 224), (64, 160)
         ((197, 768), SQUARE, (1536, 14, 14)),
         ((198, 192), SQUARE, (576, 14, 14)),
         ((40, 192), WIDE, (192, 4, 10)),
+        ((768, 196), SQUARE, (768, 14, 14)),  # tokens of a map that was flattened
+        ((192, 40), WIDE, (192, 4, 10)),
         ((1000,), SQUARE, (1000, 1, 1)),  # no place at all
         ((64, 49, 64), SQUARE, (64 * 49 * 64, 1, 1)),
         ((13, 6), SQUARE, (78, 1, 1)),
@@ -55,6 +57,21 @@ def test_tokens_go_to_their_places_and_a_class_token_everywhere() -> None:
     maps = layout_of((10, 1), (30, 30)).to_map(tokens)
     assert maps[0, 0].flatten().tolist() == list(range(1, 10))
     assert maps[0, 1].flatten().tolist() == [0] * 9
+
+
+def test_the_last_channels_are_those_that_are_repeated() -> None:
+    layout = layout_of((198, 192), SQUARE)
+    maps = layout.to_map(torch.rand(2, 198, 192))
+    leading = maps[:, layout.channels - layout.repeated :]
+    assert leading.shape[1] == 2 * 192
+    assert torch.equal(leading, leading[:, :, :1, :1].expand_as(leading))
+    assert not layout_of((196, 768), SQUARE).repeated
+
+
+def test_channels_first_and_last_tokens_give_the_same_map() -> None:
+    tokens = torch.rand(2, 16, 7)
+    maps = [layout_of(tuple(x.shape[1:]), (32, 32)).to_map(x) for x in (tokens, tokens.mT.contiguous())]
+    assert torch.equal(maps[0], maps[1])
 
 
 @pytest.mark.parametrize("input_size", [(32, 32), (64, 160)])
