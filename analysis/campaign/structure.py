@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from harness.networks.graph import ancestors
-from harness.results.schema import Structure
+from harness.results.schema import StructureCounts
 
 _CONVOLUTIONS = {"aten.convolution.default", "aten.conv2d.default"}
 _ADDITIONS = {"aten.add.Tensor", "aten.add_.Tensor"}
@@ -16,7 +16,7 @@ _CONCATENATIONS = {"aten.cat.default", "aten.concat.default"}
 _MAX_POOLINGS = {"aten.max_pool2d.default", "aten.max_pool2d_with_indices.default"}
 
 
-def structure_of(graph: fx.GraphModule) -> Structure:
+def structure_of(graph: fx.GraphModule) -> StructureCounts:
     """Count in a network's functional graph; what is made of constants alone counts nowhere."""
     picture = next(node for node in graph.graph.nodes if node.op == "placeholder")
     depths = _convolutions_on_the_way(graph, picture)
@@ -24,7 +24,7 @@ def structure_of(graph: fx.GraphModule) -> Structure:
     joins = {node: inputs for node, inputs in joined.items() if len(inputs) > 1}
     concatenations = [inputs for node, inputs in joins.items() if _is(node, _CONCATENATIONS)]
     dense = sum(map(_one_is_made_from_another, concatenations))
-    return Structure(
+    return StructureCounts(
         convolutions=max(depths.values()),
         residual=sum(_is(node, _ADDITIONS) for node in joins),
         dense=dense,

@@ -8,13 +8,15 @@ import pandas as pd
 
 from analysis.decision.published import PublishedEffect
 from analysis.marks import NEAR_FLOOR_DB
-from harness.results.schema import Structure
+from harness.results.schema import StructureCounts
 
 # Those of the study, the strongest first.
 _ATTACKS = ("best", "spectral", "linear", "whitebox")
 
 
-def advice(summary: pd.DataFrame, structures: Mapping[str, Structure], effects: Sequence[PublishedEffect]) -> list[str]:
+def advice(
+    summary: pd.DataFrame, structures: Mapping[str, StructureCounts], effects: Sequence[PublishedEffect]
+) -> list[str]:
     """Sentences on each network of a run that was attacked, from the run's own rows.
 
     Args:
@@ -62,7 +64,7 @@ def _weak(rows: pd.DataFrame) -> str:
     return f"tried there: {', '.join(dict.fromkeys(rows['attack']))}{others}"
 
 
-def _applies(trained: bool, structure: Structure, effects: Sequence[PublishedEffect]) -> str:
+def _applies(trained: bool, structure: StructureCounts, effects: Sequence[PublishedEffect]) -> str:
     """By the strongest attack that the study tried on networks with all that this one has."""
     networks = "fitted" if trained else "untrained"
     wanted = dict(_contrasts(structure))
@@ -77,7 +79,7 @@ def _applies(trained: bool, structure: Structure, effects: Sequence[PublishedEff
     return ""
 
 
-def _contrasts(structure: Structure) -> Iterator[tuple[str, str]]:
+def _contrasts(structure: StructureCounts) -> Iterator[tuple[str, str]]:
     """The study's names of what this network has, and what to call it here."""
     if structure.residual:
         yield "residual against plain", f"skip connections ({structure.residual} here)"

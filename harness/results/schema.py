@@ -100,7 +100,7 @@ class Cell(StrictModel):
     unavailable: str | None = None
 
 
-class Structure(StrictModel):
+class StructureCounts(StrictModel):
     """What of a network's structure is known to change what leaks: how often its graph has it.
 
     Attributes:
@@ -137,7 +137,7 @@ class RunFile(StrictModel):
     notices: tuple[str, ...]
     devices: tuple[DeviceEntry, ...]
     cells: tuple[Cell, ...]
-    structures: dict[str, Structure] = Field(default_factory=dict)
+    structures: dict[str, StructureCounts] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _every_picture_has_a_source(self) -> Self:

@@ -6,10 +6,10 @@ import pandas as pd
 
 from analysis.decision.advice import advice
 from analysis.decision.published import PublishedEffect
-from harness.results.schema import Structure
+from harness.results.schema import StructureCounts
 
 FLOOR_DB = 12.0
-PLAIN = Structure(convolutions=1, residual=0, dense=0, inception=0, max_pooling=0)
+PLAIN = StructureCounts(convolutions=1, residual=0, dense=0, inception=0, max_pooling=0)
 
 
 def rows(*attacked: tuple[int, str, float], weakly: bool = False) -> pd.DataFrame:
