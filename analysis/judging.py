@@ -55,7 +55,7 @@ def collect_pairs(
                 kept = activations[index][start : start + BATCH]
                 kept.copy_(value[: len(kept)])
     return {
-        index: Pairs(own[: counts[index]], values, pictures.train.sources[: counts[index]])
+        index: Pairs(own[: counts[index]], values, pictures.train.sources[: counts[index]], pictures.photographs)
         for index, values in activations.items()
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from analysis.attacks.base import HeadFunction
+from analysis.attacks.base import HeadFunction, Pairs
 from analysis.attacks.maps import resize
 
 # Crops keep at least this share of a picture's sides.
@@ -16,25 +16,44 @@ _GAIN, _GAMMA = 0.2, 0.4
 
 
 class Augmentation:
-    """Draws crops, mirrors and colours of pictures, and asks the head for their activations.
+    """Draws crops, mirrors and colours of photographs, and asks the head for their activations.
 
     A dozen photographs teach a decoder little; their variations, which cost a query each, several times as much.
 
     Args:
         head: pictures -> activations.
-        pictures: N x 3 x H x W on [0, 1].
+        own: whose photographs are cropped; where it has none, its pictures are. Close this in the end.
     """
 
-    def __init__(self, head: HeadFunction, pictures: Tensor) -> None:
-        self._head, self._device, self._pictures = head, pictures.device, pictures.cpu()
+    def __init__(self, head: HeadFunction, own: Pairs) -> None:
+        self._head, self._device = head, own.pictures.device
+        self._crops = own.photographs.crops() if own.photographs else CropsOfCrops(own.pictures.cpu())
 
     @torch.no_grad()
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """`count` pictures and their activations; random numbers come from torch's global generator."""
+        """`count` pictures and their activations; random numbers follow from torch's global generator."""
         with torch.device("cpu"):  # anywhere the same draws
-            chosen = self._pictures[torch.randint(len(self._pictures), (count,))]
-            pictures = _recoloured(torch.cat([_crop(picture[None]) for picture in chosen])).to(self._device)
+            pictures = _recoloured(self._crops.draw(count)).to(self._device)
         return pictures, self._head(pictures)
+
+    def close(self) -> None:
+        """Draw no more."""
+        self._crops.close()
+
+
+class CropsOfCrops:
+    """Draws crops of pictures (N x 3 x H x W), enlarged to their size: where no photographs are known."""
+
+    def __init__(self, pictures: Tensor) -> None:
+        self._pictures = pictures
+
+    def draw(self, count: int) -> Tensor:
+        """As `FreshCrops.draw`; random numbers come from torch's global generator."""
+        chosen = self._pictures[torch.randint(len(self._pictures), (count,))]
+        return torch.cat([_crop(picture[None]) for picture in chosen])
+
+    def close(self) -> None:
+        """Nothing is to be closed."""
 
 
 def _crop(picture: Tensor) -> Tensor:

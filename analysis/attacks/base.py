@@ -15,6 +15,7 @@ from torch import Tensor
 from analysis.attacks.validation import in_validation
 from analysis.errors import AttackError
 from analysis.metrics import require_finite
+from harness.pictures.fresh import OwnPhotographs
 
 # The head as PyTorch runs it, in float32: pictures (N x 3 x H x W on [0, 1]) -> activations (N x ...), with gradients.
 HeadFunction = Callable[[Tensor], Tensor]
@@ -43,6 +44,7 @@ class Pairs:
         pictures: float32, N x 3 x H x W, on [0, 1].
         activations: float32, N x ..., on the pictures' device: what the receiver would get for each.
         sources: the source photograph of each picture; an attack validates itself across sources, never within one.
+        photographs: what the pictures are crops of, where there is that: more of them may be drawn, of the same size.
 
     Raises:
         AttackError: counts, types or shapes that do not agree, values out of range, NaN or infinity.
@@ -51,6 +53,7 @@ class Pairs:
     pictures: Tensor
     activations: Tensor
     sources: tuple[str, ...]
+    photographs: OwnPhotographs | None = None
 
     def __post_init__(self) -> None:
         counts = (len(self.pictures), len(self.activations), len(self.sources))
@@ -64,6 +67,8 @@ class Pairs:
         require_finite(self.activations, "the activations")
         if len(self.pictures) and not 0 <= self.pictures.min() <= self.pictures.max() <= 1:
             raise AttackError("the pictures leave the range from 0 to 1", remedy="divide 8-bit pixels by 255")
+        if self.photographs is not None and self.photographs.size != self.input_size:
+            raise AttackError("its photographs are for pictures of another size", remedy="leave them out")
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -79,20 +84,23 @@ class Pairs:
         return tuple(self.activations.shape[1:])
 
     def where(self, chosen: Tensor) -> Pairs:
-        """The pairs at these indices (int64), or where a mask (bool) is true."""
+        """The pairs at these indices (int64), or where a mask (bool) is true.
+
+        Photographs that this leaves no pair of are left out, too: what is kept back is not drawn from either.
+        """
         chosen = torch.nonzero(chosen).flatten() if chosen.dtype == torch.bool else chosen
         chosen = chosen.to(self.pictures.device)
-        return Pairs(
-            self.pictures[chosen], self.activations[chosen], tuple(self.sources[index] for index in chosen.tolist())
-        )
+        sources = tuple(self.sources[index] for index in chosen.tolist())
+        photographs = self.photographs and self.photographs.without(set(self.sources).difference(sources))
+        return Pairs(self.pictures[chosen], self.activations[chosen], sources, photographs)
 
     def to(self, device: torch.device) -> Pairs:
         """The same pairs on a device; no copy where they are there already."""
-        return Pairs(self.pictures.to(device), self.activations.to(device), self.sources)
+        return Pairs(self.pictures.to(device), self.activations.to(device), self.sources, self.photographs)
 
     def first(self, count: int) -> Pairs:
         """The first `count` pairs, or all where there are fewer."""
-        return Pairs(self.pictures[:count], self.activations[:count], self.sources[:count])
+        return self.where(torch.arange(min(count, len(self))))
 
     def round_robin(self, most: int) -> Pairs:
         """Up to `most` of the pairs, source photographs taking turns."""

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -62,8 +63,9 @@ class Decoder(CrossFitted):
             network = copy.deepcopy(untrained)
             if start_from:
                 network.warm_start(start_from._network)
-            batches = _Batches(self._linear, Augmentation(head, own.where(~validated).pictures))
-            self._network = _train(untrained, network, batches, validation, deadline, self._progress)
+            with closing(Augmentation(head, own.where(~validated))) as augmentation:
+                batches = _Batches(self._linear, augmentation)
+                self._network = _train(untrained, network, batches, validation, deadline, self._progress)
         self._learned = self._network is not untrained
         self._cut_short = budget_s is not None and budget_s < own_choice and time.monotonic() >= deadline
 

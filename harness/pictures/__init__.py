@@ -14,6 +14,7 @@ from device_runner.files import digest
 from device_runner.shown import shown
 from harness.errors import PictureError
 from harness.pictures.crops import PictureSet, held_out_crops, training_crops
+from harness.pictures.fresh import OwnPhotographs
 from harness.pictures.left_out import LeftOut, summary
 from harness.pictures.progress import Note, silent
 from harness.pictures.sources import Collection, Wanted, builtin, dataset, folder
@@ -31,6 +32,7 @@ class Pictures:
         sha256: of all pixels, sizes and source names: equal pictures, equal hash.
         description: one line for the report.
         left_out: files that were not used, each with its reason; `summary` tells them in a few lines.
+        photographs: those that the training pictures are crops of, to draw more from; None where that is not wanted.
     """
 
     train: PictureSet
@@ -38,6 +40,7 @@ class Pictures:
     sha256: str
     description: str
     left_out: tuple[LeftOut, ...]
+    photographs: OwnPhotographs | None = None
 
 
 def load_pictures(
@@ -57,7 +60,8 @@ def load_pictures(
         seed: chooses the training crops and, for folders and datasets, which photographs are held out.
         train_count: how many training pictures; any first K of them cover the photographs evenly.
         held_out_count: how many held-out pictures; the photographs take turns, the largest view of each comes first.
-        note: is told, every now and then, how far the reading of a large folder is.
+        note: is told, every now and then, how far the reading of a large folder is, and later of photographs that can
+            be read no more.
 
     Raises:
         UsageError: a size or count below 1, or a spec of another form.
@@ -75,7 +79,8 @@ def load_pictures(
         f"{collection.title}: {train_count} training crops of {len(set(train.sources))} photographs, "
         f"{held_out_count} held-out crops of {len(set(held_out.sources))} others, {size[0]}x{size[1]} pixels"
     )
-    return Pictures(train, held_out, sha256_of(train, held_out), description, collection.left_out)
+    photographs = OwnPhotographs.of(collection.train, size, note)
+    return Pictures(train, held_out, sha256_of(train, held_out), description, collection.left_out, photographs)
 
 
 def collect(spec: str, wanted: Wanted, note: Note = silent) -> Collection:

@@ -45,7 +45,7 @@ class PictureSet:
 
 
 @dataclass(frozen=True)
-class _Crop:
+class Crop:
     """Where a picture lies in its photograph.
 
     Args:
@@ -60,6 +60,24 @@ class _Crop:
     centre: tuple[float, float]
     mirrored: bool = False
 
+    @classmethod
+    def drawn(cls, photograph: Photograph, size: tuple[int, int], rng: np.random.Generator) -> Crop:
+        """Of a random size, anywhere in the photograph, mirrored or not."""
+        least = _smallest_share(photograph, size)
+        share = float(least ** rng.random())
+        middle, reach = share / 2, 1 - share  # crops lie anywhere inside, without piling up at the edges
+        centre = (middle + reach * float(rng.random()), middle + reach * float(rng.random()))
+        return cls(photograph, share, centre, bool(rng.random() < 0.5))
+
+    def box(self, sides: tuple[int, ...], size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom in a photograph of these sides: of the wanted proportions, moved inside it."""
+        height, width = sides[:2]
+        unit = self.share * min(height / size[0], width / size[1])
+        tall, wide = min(unit * size[0], height), min(unit * size[1], width)  # or a rounding error more
+        left = min(max(self.centre[0] * width - wide / 2, 0.0), width - wide)
+        top = min(max(self.centre[1] * height - tall / 2, 0.0), height - tall)
+        return left, top, min(left + wide, width), min(top + tall, height)
+
 
 def training_crops(
     photographs: Sequence[Photograph], size: tuple[int, int], count: int, seed: int, note: Note = silent
@@ -67,15 +85,11 @@ def training_crops(
     """`count` random crops of many sizes, half of them mirrored; photographs take turns in an order drawn anew."""
     rng = np.random.default_rng(seed)
     by_source = _by_source(photographs)
-    crops: list[_Crop] = []
+    crops: list[Crop] = []
     while len(crops) < count:
         for source in rng.permutation(sorted(by_source))[: count - len(crops)]:
             photograph = by_source[source][rng.integers(len(by_source[source]))]
-            least = _smallest_share(photograph, size)
-            share = float(least ** rng.random())
-            middle, reach = share / 2, 1 - share  # crops lie anywhere inside, without piling up at the edges
-            centre = (middle + reach * float(rng.random()), middle + reach * float(rng.random()))
-            crops.append(_Crop(photograph, share, centre, bool(rng.random() < 0.5)))
+            crops.append(Crop.drawn(photograph, size, rng))
     return _picture_set(crops, size, note)
 
 
@@ -83,13 +97,13 @@ def held_out_crops(photographs: Sequence[Photograph], size: tuple[int, int], cou
     """`count` views, source photographs taking turns: first the largest view of each, then closer and closer."""
     by_source = list(_by_source(photographs).values())
     rounds = -(-count // len(by_source))
-    crops: list[_Crop] = []
+    crops: list[Crop] = []
     for index in range(rounds):
         for same_source in by_source[: count - len(crops)]:
             photograph = same_source[index % len(same_source)]
             least = _smallest_share(photograph, size)
             share = float(least ** (index / max(1, rounds - 1)))
-            crops.append(_Crop(photograph, share, photograph.foci[index % len(photograph.foci)]))
+            crops.append(Crop(photograph, share, photograph.foci[index % len(photograph.foci)]))
     return _picture_set(crops, size)
 
 
@@ -106,20 +120,15 @@ def _smallest_share(photograph: Photograph, size: tuple[int, int]) -> float:
     return float(min(1.0, max(SMALLEST_SHARE, size[0] / height, size[1] / width)))
 
 
-def _view(pixels: np.ndarray, size: tuple[int, int], crop: _Crop) -> np.ndarray:
-    """The crop of the wanted proportions around its centre, moved inside the photograph, resized."""
-    height, width = pixels.shape[:2]
-    unit = crop.share * min(height / size[0], width / size[1])
-    crop_height, crop_width = min(unit * size[0], height), min(unit * size[1], width)  # or a rounding error more
-    left = float(np.clip(crop.centre[0] * width - crop_width / 2, 0, width - crop_width))
-    top = float(np.clip(crop.centre[1] * height - crop_height / 2, 0, height - crop_height))
-    box = (left, top, min(left + crop_width, width), min(top + crop_height, height))
+def _view(pixels: np.ndarray, size: tuple[int, int], crop: Crop) -> np.ndarray:
+    """The crop, resized."""
+    box = crop.box(pixels.shape, size)
     # Bilinear with smoothing, as torchvision's own preprocessing does it.
-    resized = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
-    return resized[:, ::-1] if crop.mirrored else resized
+    picture = np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+    return picture[:, ::-1] if crop.mirrored else picture
 
 
-def _picture_set(crops: Sequence[_Crop], size: tuple[int, int], note: Note = silent) -> PictureSet:
+def _picture_set(crops: Sequence[Crop], size: tuple[int, int], note: Note = silent) -> PictureSet:
     """Each photograph is opened once, however many crops are made of it."""
     places: dict[int, list[int]] = {}
     for index, crop in enumerate(crops):

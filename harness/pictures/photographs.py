@@ -19,6 +19,7 @@ from harness.pictures.readers import read_files
 AROUND_THE_MIDDLE = ((0.5, 0.5), (0.35, 0.4), (0.65, 0.6), (0.65, 0.4), (0.35, 0.6))
 # The pixels of a collection's photographs that stay in memory; the others are read again when crops are made of them.
 PIXEL_BYTES = 256 * 2**20
+_NOTHING = np.empty((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ class Photograph:
         small, large = (_thumbnail(pixels, side) for side in (16, 32))
         return cls(source, pixels, (pixels.shape[0], pixels.shape[1]), small, large, foci)
 
+    def unknowable(self) -> Photograph:
+        """The same without its thumbnails, which take 4 kB: to be cropped, not to be known again."""
+        return replace(self, small=_NOTHING, large=_NOTHING)
+
 
 class Room:
     """How much memory is left for pixels."""
@@ -93,7 +98,7 @@ def opened(photographs: Sequence[Photograph]) -> Generator[np.ndarray]:
             if isinstance(pixels, FilePixels):
                 result = next(reading)[1]
             else:
-                result = pixels if isinstance(pixels, np.ndarray) else _called(pixels)
+                result = pixels if isinstance(pixels, np.ndarray) else called(pixels)
             if isinstance(result, Unusable) or result.shape[:2] != photograph.sides:
                 raise PictureError(
                     f"{photograph.source} has changed since it was read first",
@@ -118,7 +123,8 @@ def open_photograph(path: Path) -> np.ndarray:
         raise PictureError(f"{shown(path)}: {why}", remedy="replace or remove the file") from exc
 
 
-def _called(pixels: Callable[[], np.ndarray]) -> np.ndarray | Unusable:
+def called(pixels: Callable[[], np.ndarray]) -> np.ndarray | Unusable:
+    """What a function that reads pixels gives, or why it gives none."""
     try:
         return pixels()
     except Unusable as exc:

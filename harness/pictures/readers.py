@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -118,42 +119,61 @@ class Reader:
         self._received += part
 
 
-def read_files(paths: Sequence[Path], smallest_side: int | None) -> Generator[tuple[Path, np.ndarray | Unusable]]:
-    """Each file with its pixels or the reason why it has none, in order; several are decoded at once.
+class Readers:
+    """Several decoding processes, and a thread for each of them.
 
-    Close the iterator where it is not read to its end: the processes end with it.
+    Args:
+        count: how many files are decoded at once.
     """
-    count = max(1, min(_MOST_PROCESSES, os.cpu_count() or 1, len(paths) // _WORTH_A_PROCESS))
-    readers = [Reader() for _ in range(count)]
-    free: SimpleQueue[Reader] = SimpleQueue()
-    for reader in readers:
-        free.put(reader)
 
-    def read(path: Path) -> np.ndarray | Unusable:
-        reader = free.get()
+    def __init__(self, count: int) -> None:
+        self._readers = [Reader() for _ in range(count)]
+        self._free: SimpleQueue[Reader] = SimpleQueue()
+        for reader in self._readers:
+            self._free.put(reader)
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="pictures")
+
+    def read(self, path: Path, smallest_side: int | None) -> Future[np.ndarray | Unusable]:
+        """The file's pixels or why it has none, as soon as they are there."""
+        return self._pool.submit(self._read, path, smallest_side)
+
+    def close(self) -> None:
+        """Ends the processes, whatever they do; what was not begun is cancelled."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for reader in self._readers:
+            reader.kill()
+        self._pool.shutdown()
+        for reader in self._readers:
+            reader.close()
+
+    def _read(self, path: Path, smallest_side: int | None) -> np.ndarray | Unusable:
+        reader = self._free.get()
         try:
             return reader.read(path, smallest_side)
         except Unusable as exc:
             return exc
         finally:
-            free.put(reader)
+            self._free.put(reader)
 
+
+def processes_for(files: int) -> int:
+    """How many processes so many files are worth."""
+    return max(1, min(_MOST_PROCESSES, os.cpu_count() or 1, files // _WORTH_A_PROCESS))
+
+
+def read_files(paths: Sequence[Path], smallest_side: int | None) -> Generator[tuple[Path, np.ndarray | Unusable]]:
+    """Each file with its pixels or the reason why it has none, in order; several are decoded at once.
+
+    Close the iterator where it is not read to its end: the processes end with it.
+    """
+    count = processes_for(len(paths))
     ahead: deque[tuple[Path, Future[np.ndarray | Unusable]]] = deque()
-    pool = ThreadPoolExecutor(count, thread_name_prefix="pictures")
-    try:
+    with closing(Readers(count)) as readers:
         for path in paths:
-            ahead.append((path, pool.submit(read, path)))
+            ahead.append((path, readers.read(path, smallest_side)))
             if len(ahead) > 2 * count:
                 done, result = ahead.popleft()
                 yield done, result.result()
         while ahead:
             done, result = ahead.popleft()
             yield done, result.result()
-    finally:
-        for _, waiting in ahead:
-            waiting.cancel()
-        for reader in readers:
-            reader.kill()
-        pool.shutdown()
-        for reader in readers:
-            reader.close()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from analysis.attacks import ATTACKS, Attack, HeadFunction, Pairs, Progress
 from analysis.errors import AttackError
 from device_runner.errors import UsageError
+from harness.pictures.fresh import OwnPhotographs
+from harness.pictures.photographs import Photograph
 
 PICTURES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 ACTIVATIONS = torch.zeros(4, 5)
@@ -144,3 +147,24 @@ def test_each_fit_reports_progress_of_its_own() -> None:
     for _ in range(2):
         attack.fit(Pairs(PICTURES, ACTIVATIONS, SOURCES), head=unasked)
         assert attack.progress == (Progress(1, 10), Progress(2, 11))
+
+
+def test_what_is_kept_back_of_pairs_is_kept_back_of_their_photographs() -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    photographs = OwnPhotographs.of([Photograph.of(source, pixels) for source in "abcx"], (8, 8))
+    own = Pairs(PICTURES, ACTIVATIONS, tuple("abca"), photographs)
+
+    def left(pairs: Pairs) -> str:
+        assert pairs.photographs is not None
+        return "".join(one.source for one in pairs.photographs.photographs)
+
+    assert left(own.where(torch.tensor([0, 2]))) == "acx", "of x there is no picture, so none was kept back"
+    assert left(own.where(torch.tensor([False, True, True, True]))) == "abcx"
+    assert left(own.first(1)) == "ax"
+    assert left(own.round_robin(2)) == "abx"
+    assert Pairs(PICTURES, ACTIVATIONS, tuple("abca")).first(1).photographs is None
+
+
+def test_photographs_are_for_pictures_of_one_size() -> None:
+    with pytest.raises(AttackError, match="another size"):
+        Pairs(PICTURES, ACTIVATIONS, SOURCES, OwnPhotographs((), (5, 5)))

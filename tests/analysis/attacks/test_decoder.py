@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from analysis.attacks import HeadFunction, Pairs, decoder, in_validation
+from analysis.attacks import HeadFunction, Pairs, augmentation, decoder, in_validation
 from analysis.attacks.augmentation import Augmentation
 from analysis.attacks.decoder import Decoder
 from analysis.attacks.linear import Linear
 from analysis.metrics import psnr_db
+from harness.pictures.fresh import OwnPhotographs
+from harness.pictures.photographs import Photograph
 
 HOURS = 7200.0
 
@@ -82,9 +86,9 @@ def test_it_learns_from_queries_and_never_sees_photographs_that_it_is_validated_
     given = []
 
     class Watched(Augmentation):
-        def __init__(self, head: HeadFunction, pictures: Tensor) -> None:
-            given.append(pictures)
-            super().__init__(head, pictures)
+        def __init__(self, head: HeadFunction, own: Pairs) -> None:
+            given.append(own.pictures)
+            super().__init__(head, own)
 
     monkeypatch.setattr(decoder, "Augmentation", Watched)
     monkeypatch.setattr(decoder, "MOST_STEPS", 2)
@@ -99,6 +103,27 @@ def test_it_learns_from_queries_and_never_sees_photographs_that_it_is_validated_
     kept = in_validation(own.sources)
     assert torch.equal(given[0], own.pictures[~kept])
     assert asked == [decoder.BATCH] * 2
+
+
+def test_it_crops_no_photograph_that_it_is_validated_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each photograph has a brightness of its own, which the head would see."""
+    monkeypatch.setattr(decoder, "MOST_STEPS", 6)
+    monkeypatch.setattr(augmentation, "_recoloured", lambda pictures: pictures)
+    levels = {f"photograph-{index}": 20 + 20 * index for index in range(9)}
+    photographs = OwnPhotographs(
+        tuple(Photograph.of(source, np.full((20, 30, 3), level, np.uint8)) for source, level in levels.items()), (8, 8)
+    )
+    own = replace(pairs(96, 0), photographs=photographs)
+    seen = set()
+
+    def watched_head(given: Tensor) -> Tensor:
+        seen.update((given.mean((1, 2, 3)) * 255).round().int().tolist())
+        return head(given)
+
+    Decoder().fit(own, head=watched_head, budget_s=HOURS)
+    kept_back = set(own.where(in_validation(own.sources)).sources)
+    assert len(kept_back) == 2
+    assert seen == {level for source, level in levels.items() if source not in kept_back}, "the ninth has no picture"
 
 
 def test_what_it_answers_out_of_fold_it_did_not_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:

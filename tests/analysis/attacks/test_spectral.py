@@ -130,9 +130,9 @@ def test_refine_judges_itself_by_photographs_that_its_decoder_does_not_learn_fro
     learned = []
 
     class Watched(Augmentation):
-        def __init__(self, head: HeadFunction, pictures: Tensor) -> None:
-            learned.append(pictures)
-            super().__init__(head, pictures)
+        def __init__(self, head: HeadFunction, own: Pairs) -> None:
+            learned.append(own.pictures)
+            super().__init__(head, own)
 
     monkeypatch.setattr(decoder, "Augmentation", Watched)
     monkeypatch.setattr(decoder, "_train", lambda _, network, *__: network)

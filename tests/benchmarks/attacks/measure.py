@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -109,7 +109,7 @@ class _Split:
     def attack(self, name: str, bits: int | None, budget_s: float) -> Outcome | None:
         """The attack's outcome; None where it cannot be tried. It learns from activations in as many bits."""
         attack, model = load_attack(name), self.network.model
-        own = Pairs(self.own.pictures, quantised(self.own.activations, bits), self.own.sources)
+        own = replace(self.own, activations=quantised(self.own.activations, bits))
         received = quantised(self.received, bits)
         if attack.skip(self.own.activation_shape, self.own.input_size):
             return None
