@@ -14,7 +14,7 @@ from analysis.metrics import floor_psnr_db, psnr_db, ssim
 from device_runner.errors import SplitbenchError
 from harness.networks.splits import CuttableGraph, Network, SplitPoint
 from harness.networks.torch_head import BATCH, CPU
-from harness.pictures import Pictures
+from harness.pictures import Fold, Pictures, PictureSet
 from harness.results.schema import TRAIN_PICTURES
 
 # Activations of the receiver's own pictures that are kept per split, and at once.
@@ -25,6 +25,7 @@ GROUP_BYTES = 2500 * 2**20
 # With more pictures than by default, whose pixels take memory, too.
 GROUP_BYTES_OF_MANY = 512 * 2**20
 FEWEST_PICTURES = 48
+_AT_ONCE = 256
 # Judging may fail inside torch or numpy, where memory is short: that row says so, the others go on.
 FAILURES = (SplitbenchError, RuntimeError, ValueError, MemoryError)
 
@@ -113,6 +114,15 @@ class Judge:
         self.original = original
         self._floor = values(floor_psnr_db(own, original))
 
+    @classmethod
+    def of(cls, pictures: Pictures) -> Judge:
+        """The floor of each fold's pictures is what is learned from its own training pictures."""
+        own, original = pictures.train.first(learned_from(pictures)), pictures.held_out.as_float()
+        judge = cls(torch.zeros_like(original[:1]), original)
+        floors = [floor_psnr_db(_mean(own, fold), original[fold.pictures]) for fold in pictures.folds]
+        judge._floor = values(torch.cat(floors))
+        return judge
+
     def scores(self, rebuilt: Tensor) -> Scores:
         """Judge pictures (in the order of the held-out ones).
 
@@ -120,6 +130,14 @@ class Judge:
             AttackError: they cannot be compared.
         """
         return Scores(values(psnr_db(self.original, rebuilt)), values(ssim(self.original, rebuilt)), self._floor)
+
+
+def _mean(own: PictureSet, fold: Fold) -> Tensor:
+    """The mean of the pictures that the fold does not hold out, 1 x 3 x H x W: no float copy of all is made for it."""
+    kept = [index for index, source in enumerate(own.sources) if source not in fold.sources]
+    parts = (own.pixels[kept[start : start + _AT_ONCE]] for start in range(0, len(kept), _AT_ONCE))
+    total = sum((part.sum(0, keepdim=True, dtype=torch.float64) for part in parts), torch.zeros(()))
+    return (total / (255 * len(kept))).float()
 
 
 def values(tensor: Tensor) -> tuple[float, ...]:

@@ -86,7 +86,7 @@ class Pairs:
     def where(self, chosen: Tensor) -> Pairs:
         """The pairs at these indices (int64), or where a mask (bool) is true.
 
-        Photographs that this leaves no pair of are left out, too: what is kept back is not drawn from either.
+        Photographs that this leaves no pair of are left out, too: they are not drawn from either.
         """
         chosen = torch.nonzero(chosen).flatten() if chosen.dtype == torch.bool else chosen
         chosen = chosen.to(self.pictures.device)

@@ -21,6 +21,9 @@ from harness.pictures import Pictures, load_pictures, summary
 from harness.results.schema import NetworkConfig, RunConfig, RunFile
 from harness.workstation.compute import Compute
 
+FOLDS_NOTICE = (
+    "{} folds: each attack was fitted {} times, and judged on pictures whose photographs it did not learn from"
+)
 RANDOM_NOTICE = "{}: weights are RANDOM; the leakage of random weights is not that of trained ones"
 # Batch norm of random weights is calibrated on three batches.
 _NORM_PICTURES = 96
@@ -44,7 +47,9 @@ class Inputs:
     def notices(self) -> tuple[str, ...]:
         """What whoever reads the figures must know."""
         random = [RANDOM_NOTICE.format(s.model.name) for s in self.subjects if not s.model.trained]
-        return (*random, *(_refusal_notice(name, error) for name, error in self.refusals.items()))
+        folds = {len(s.pictures.folds) for s in self.subjects} - {1}
+        folded = [FOLDS_NOTICE.format(count, count) for count in folds]
+        return (*random, *folded, *(_refusal_notice(name, error) for name, error in self.refusals.items()))
 
 
 def load_inputs(config: NetworkConfig, exported: Path, phases: Phases, attacks: Sequence[str] = ()) -> Inputs:
@@ -113,6 +118,7 @@ class _Loader:
                 seed=config.seed,
                 train_count=config.train_pictures,
                 held_out_count=config.held_out,
+                folds=config.folds,
                 note=self.phases.note,
             )
             if not self._pictures_by_size:  # at other sizes the files are the same
@@ -162,7 +168,7 @@ def check_sources(attacks: Sequence[str], pictures: Pictures) -> None:
     Raises:
         UsageError: an attack needs more source photographs than there are to learn from.
     """
-    there = len(set(pictures.train.sources))
+    there = min(len(set(pictures.train.sources) - fold.sources) for fold in pictures.folds)
     for name in attacks:
         needed = ATTACKS.load(name).fewest_sources
         if there < needed:

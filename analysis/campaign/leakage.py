@@ -18,7 +18,7 @@ from torch import Tensor
 
 from analysis.attacks import HeadFunction, Pairs
 from analysis.attacks.matching import feature_residual
-from analysis.attacks.trial import Trial
+from analysis.campaign.folds import FoldedTrial
 from analysis.errors import AttackError
 from analysis.independent_judge import IndependentJudge
 from analysis.judging import FAILURES, Judge, collect_pairs, groups, holds_pictures_apart, learned_from, values
@@ -98,10 +98,10 @@ class _Recorder:
         self.store, self.network, self.pictures = store, network, pictures
         self.device = Compute.of(store.file.config.compute).device
         original = pictures.held_out.as_float()
-        self._judge = Judge(pictures.train.first(learned_from(pictures)).as_float(), original)
+        self._judge = Judge.of(pictures)
         self._independent_judge = IndependentJudge.of(network.model.name, original)
         self._oracle = values(oracle_mean_colour_psnr_db(original))
-        self._last: dict[str, Trial] = {}
+        self._last: dict[str, FoldedTrial] = {}
         self._whole = TorchHead(network, network.points[-1])
         self._classes = self._top1(original)
 
@@ -119,7 +119,7 @@ class _Recorder:
         head = TorchHead(self.network, targets[0].point, targets[0].cut, self.device)
         budget_s = self.store.file.config.attack_budget_s
         try:
-            trial = Trial(name, self.store.file.config.attacks)
+            trial = FoldedTrial(name, self.store.file.config.attacks, self.pictures.folds)
             reason = trial.skip(own)
             if reason is not None:
                 yield from (self.without_figures(name, target, "skipped", reason) for target in targets)
@@ -137,7 +137,7 @@ class _Recorder:
                 attack=name,
                 status="ok",
                 budget_s=budget_s,
-                train_pictures=len(own),
+                train_pictures=trial.train_pictures,
                 train_seconds=seconds,
             )
             try:
@@ -181,7 +181,7 @@ class _Recorder:
             return self._whole(pictures).flatten(1).argmax(1)
 
 
-def _account(trial: Trial, head: HeadFunction, rebuilt: Tensor, shipped: Tensor) -> dict[str, object]:
+def _account(trial: FoldedTrial, head: HeadFunction, rebuilt: Tensor, shipped: Tensor) -> dict[str, object]:
     """What an attack says of itself once it has rebuilt pictures, and how well the activations match, if it tried."""
     found = trial.found
     return asdict(trial.learned()) | {

@@ -14,6 +14,7 @@ from analysis.campaign.leakage import write_pictures
 from analysis.campaign.selection import heads, surveys
 from analysis.campaign.structure import structure_of
 from analysis.campaign.subject import Variant
+from analysis.judging import learned_from
 from device_runner.errors import UsageError
 from device_runner.files import digest
 from harness.codecs import Fp32
@@ -159,6 +160,7 @@ def cost(config: RunConfig, variant: Variant) -> Cost:
         variant=variant,
         export_s=exported / (os.cpu_count() or 1),
         measure_s=config.rounds * (timed + (shipped_s if measured else 0.0)) + programs * shipped_s,
-        attack_s=sum(1 for p in points if p.index) * _ATTACK_S * len(config.attacks),
+        attack_s=config.folds * sum(1 for p in points if p.index) * _ATTACK_S * len(config.attacks)
+        + learned_from(subject.pictures) * total / _MACS_PER_S,
         disk_bytes=sum(p.head_params * 4 for p in measured) + sum(p.activation_bytes * pictures for p in points),
     )

@@ -50,7 +50,7 @@ class Photographs:
         train = training_crops(
             [p for p in self.photographs if p.source not in held_out], size, TRAIN_PICTURES, seed=index
         )
-        judged = held_out_crops([p for p in self.photographs if p.source in held_out], size, HELD_OUT_PICTURES)
+        judged = held_out_crops([[p for p in self.photographs if p.source in held_out]], size, HELD_OUT_PICTURES)
         return Pictures(train, judged, sha256_of(train, judged), f"{self.description}, fold {index}", ())
 
 

@@ -134,7 +134,14 @@ held_out = click.option(
     type=click.IntRange(1, 10_000),
     default=16,
     metavar="N",
-    help="Pictures that devices ship and attacks are judged on.",
+    help="Pictures that devices ship and attacks are judged on, in each fold.",
+)
+folds = click.option(
+    "--folds",
+    type=click.IntRange(1, 100),
+    default=1,
+    metavar="K",
+    help="Hold out other photographs K times: figures of more of them, in about K times the time.",
 )
 split = click.option(
     "--split",

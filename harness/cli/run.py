@@ -84,6 +84,7 @@ if TYPE_CHECKING:
 @options.pictures
 @options.train_pictures
 @options.held_out
+@options.folds
 @options.weights
 @options.seed
 @click.option("--out", type=options.Text(Path), help="The run's folder; by default a new one in ./runs.")
@@ -229,6 +230,8 @@ def _show_cost(config: RunConfig, inputs: Inputs) -> None:
         row = (rough.export_s, rough.measure_s, rough.attack_s, rough.disk_bytes / 1e6)
         table.add_row(Text(shown(variant.name)), str(cells), *(f"{value:.0f}" for value in row))
     console.print(table)
+    for description in dict.fromkeys(subject.pictures.description for subject in inputs.subjects):
+        click.echo(shown(description))
     for subject in inputs.subjects:
         names = ", ".join(f"{p.index} {p.name}" for p in subject.points)
         click.echo(shown(f"{subject.model.name}: {names}"))

@@ -93,8 +93,12 @@ def training_crops(
     return _picture_set(crops, size, note)
 
 
-def held_out_crops(photographs: Sequence[Photograph], size: tuple[int, int], count: int) -> PictureSet:
-    """`count` views, source photographs taking turns: first the largest view of each, then closer and closer."""
+def held_out_crops(folds: Sequence[Sequence[Photograph]], size: tuple[int, int], count: int) -> PictureSet:
+    """Of each fold's photographs `count` views, sources taking turns: first the largest of each, then closer ones."""
+    return _picture_set([crop for photographs in folds for crop in _views(photographs, size, count)], size)
+
+
+def _views(photographs: Sequence[Photograph], size: tuple[int, int], count: int) -> list[Crop]:
     by_source = list(_by_source(photographs).values())
     rounds = -(-count // len(by_source))
     crops: list[Crop] = []
@@ -104,7 +108,7 @@ def held_out_crops(photographs: Sequence[Photograph], size: tuple[int, int], cou
             least = _smallest_share(photograph, size)
             share = float(least ** (index / max(1, rounds - 1)))
             crops.append(Crop(photograph, share, photograph.foci[index % len(photograph.foci)]))
-    return _picture_set(crops, size)
+    return crops
 
 
 def _by_source(photographs: Sequence[Photograph]) -> dict[str, list[Photograph]]:

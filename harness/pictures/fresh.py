@@ -45,7 +45,7 @@ class OwnPhotographs:
     @classmethod
     def of(cls, photographs: Iterable[Photograph], size: tuple[int, int], note: Note = silent) -> OwnPhotographs:
         """Nothing of their looks is kept."""
-        return cls(tuple(photograph.unknowable() for photograph in photographs), size, note)
+        return cls(tuple(photograph.without_thumbnails() for photograph in photographs), size, note)
 
     def __len__(self) -> int:
         return len(self.photographs)

@@ -88,8 +88,12 @@ def without_copies(photographs: Iterable[Photograph]) -> Iterator[Photograph]:
             yield photograph
 
 
-def refuse_leaks(train: Iterable[Photograph], held_out: Iterable[Photograph]) -> None:
+def refuse_leaks(train: Iterable[Photograph], *held_out: Sequence[Photograph]) -> None:
     """An attack must not be judged by photographs that it learned from.
+
+    Args:
+        train: learned from in any case.
+        held_out: of each fold; what is judged by in one is learned from in the others.
 
     Raises:
         PictureError: a held-out photograph is a training one, too: the same source, the same pixels, or a copy that
@@ -97,16 +101,23 @@ def refuse_leaks(train: Iterable[Photograph], held_out: Iterable[Photograph]) ->
     """
     known = Copies()
     sources = set()
-    for photograph in train:
-        known.add(photograph)
-        sources.add(photograph.source)
-    for photograph in held_out:
-        learned = known.like(photograph)
-        if learned is not None or photograph.source in sources:
-            raise PictureError(
-                f"the held-out photograph {photograph.source} is also learned from, as {learned or photograph.source}",
-                remedy="remove one of them",
-            )
+
+    def learn(photographs: Iterable[Photograph]) -> None:
+        for photograph in photographs:
+            known.add(photograph)
+            sources.add(photograph.source)
+
+    learn(train)
+    for fold in held_out:
+        for photograph in fold:
+            learned = known.like(photograph)
+            if learned is not None or photograph.source in sources:
+                raise PictureError(
+                    f"the held-out photograph {photograph.source} is also learned from, "
+                    f"as {learned or photograph.source}",
+                    remedy="remove one of them",
+                )
+        learn(fold)
 
 
 def neighbours(photographs: Sequence[Photograph], others: Sequence[Photograph] | None = None) -> np.ndarray:

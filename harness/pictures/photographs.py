@@ -66,7 +66,7 @@ class Photograph:
         small, large = (_thumbnail(pixels, side) for side in (16, 32))
         return cls(source, pixels, (pixels.shape[0], pixels.shape[1]), small, large, foci)
 
-    def unknowable(self) -> Photograph:
+    def without_thumbnails(self) -> Photograph:
         """The same without its thumbnails, which take 4 kB: to be cropped, not to be known again."""
         return replace(self, small=_NOTHING, large=_NOTHING)
 

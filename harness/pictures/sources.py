@@ -77,6 +77,12 @@ _HELD_OUT = {
 class Collection:
     """Photographs, split by source.
 
+    Args:
+        title: where they come from.
+        train: all that is not held out where there is one fold.
+        held_out: what is held out in the first fold.
+        left_out: files that were not used.
+
     Raises:
         PictureError: a photograph is in both `train` and `held_out`.
     """
@@ -88,6 +94,28 @@ class Collection:
 
     def __post_init__(self) -> None:
         refuse_leaks(self.train, self.held_out)
+
+    def folds(self, count: int) -> list[Sequence[Photograph]]:
+        """What each fold holds out: the first what is held out anyway, the others as many sources of `train`, or fewer.
+
+        Raises:
+            PictureError: too few photographs, or one in two folds.
+        """
+        if count == 1:
+            return [self.held_out]
+        sources, first = _sources(self.train), len(_sources(self.held_out))
+        further = dealt(sources, count, first)
+        if not all(further):
+            raise PictureError(
+                f"{self.title}: {count} folds need {count - 1} or more photographs beside the {first} of the "
+                f"first, not {len(sources)}",
+                remedy=f"give more photographs, or --folds {len(sources) + 1}",
+            )
+        parts = [[one for one in self.train if one.source in fold] for fold in map(set, further)]
+        held_out = set(chain.from_iterable(further))
+        rest = [one for one in self.train if one.source not in held_out]
+        refuse_leaks(rest, self.held_out, *parts)
+        return [self.held_out, *parts]
 
 
 def builtin() -> Collection:
@@ -106,13 +134,15 @@ class Wanted:
     Args:
         size: height and width of pictures, in pixels.
         seed: chooses the crops and which photographs are held out.
-        train, held_out: how many pictures.
+        train, held_out: how many pictures; of the latter in each fold.
+        folds: how often other photographs are held out.
     """
 
     size: tuple[int, int]
     seed: int
     train: int
     held_out: int
+    folds: int = 1
 
     @property
     def detail(self) -> int:
@@ -122,7 +152,7 @@ class Wanted:
     @property
     def most(self) -> int:
         """How many photographs are enough."""
-        return max(FEWEST_ENOUGH, self.train) + self.held_out
+        return max(FEWEST_ENOUGH, self.train) + self.folds * self.held_out
 
 
 def folder(path: Path, wanted: Wanted, note: Note = silent) -> Collection:
@@ -147,7 +177,7 @@ def folder(path: Path, wanted: Wanted, note: Note = silent) -> Collection:
     taken = drawn.take(path, [files.paths[index] for index in order], told(note, title, len(order), "files opened"))
     if len(taken) > MOST_COMPARED:
         note(f"{title}: {len(taken)} photographs taken; looking for those that show one scene")
-    photographs = by_scene(taken, films(files.paths, taken), wanted.held_out)
+    photographs = by_scene(taken, films(files.paths, taken), wanted)
     scenes = len({photograph.source for photograph in photographs})
     if scenes < len(photographs):
         title += f" ({scenes} scenes in {len(photographs)} photographs)"
@@ -212,7 +242,7 @@ def films(paths: Sequence[Path], taken: Sequence[tuple[Path, Photograph]]) -> li
 
 
 def by_scene(
-    taken: Sequence[tuple[Path, Photograph]], together: Iterable[Sequence[str]], held_out_count: int
+    taken: Sequence[tuple[Path, Photograph]], together: Iterable[Sequence[str]], wanted: Wanted
 ) -> list[Photograph]:
     """The photographs in their order; those that show one scene, or are linked by others that do, have one source.
 
@@ -222,7 +252,7 @@ def by_scene(
     Args:
         taken: each with its path.
         together: sources that are one for another reason.
-        held_out_count: how many pictures are judged by.
+        wanted: how many pictures are judged by, in how many folds.
     """
     photographs = [photograph for _, photograph in taken]
     if len(taken) <= MOST_COMPARED:
@@ -231,7 +261,7 @@ def by_scene(
     in_order = [photograph for _, photograph in sorted(taken, key=lambda one: one[0])]
     photographs = with_sources_joined(photographs, chain(near_in_order(in_order), together))
     compared: set[int] = set()
-    while new := [index for index in _judged(photographs, held_out_count) if index not in compared]:
+    while new := [index for index in _judged(photographs, wanted) if index not in compared]:
         judged = [photographs[index] for index in new]
         pairs = neighbouring_sources(judged, neighbours(judged, photographs), photographs)
         photographs = with_sources_joined(photographs, pairs)
@@ -239,18 +269,33 @@ def by_scene(
     return photographs
 
 
-def _judged(photographs: Sequence[Photograph], held_out_count: int) -> list[int]:
+def _judged(photographs: Sequence[Photograph], wanted: Wanted) -> list[int]:
     """The places of the photographs that held-out pictures are cut from: the first ones of each held-out source."""
-    members: dict[str, list[int]] = {source: [] for source in _held_out_sources(photographs, held_out_count)}
-    for index, photograph in enumerate(photographs):
-        members.get(photograph.source, []).append(index)
-    turns = -(-held_out_count // len(members))
-    return [index for some in members.values() for index in some[:turns]]
+    first = _held_out_sources(photographs, wanted.held_out)
+    further = dealt([s for s in _sources(photographs) if s not in set(first)], wanted.folds, len(first))
+    judged: list[int] = []
+    for fold in (first, *further):
+        members: dict[str, list[int]] = {source: [] for source in fold}
+        for index, photograph in enumerate(photographs):
+            members.get(photograph.source, []).append(index)
+        turns = -(-wanted.held_out // max(1, len(members)))
+        judged += [index for some in members.values() for index in some[:turns]]
+    return judged
+
+
+def dealt(sources: Sequence[str], folds: int, most: int) -> list[Sequence[str]]:
+    """What each fold but the first holds out of these sources, each as many: at most so many."""
+    each = min(most, len(sources) // max(1, folds - 1))
+    return [sources[first :: folds - 1][:each] for first in range(folds - 1)]
+
+
+def _sources(photographs: Iterable[Photograph]) -> list[str]:
+    return list(dict.fromkeys(photograph.source for photograph in photographs))
 
 
 def _held_out_sources(photographs: Sequence[Photograph], held_out_count: int) -> list[str]:
     """The first quarter of the sources, in the order in which they were drawn."""
-    sources = list(dict.fromkeys(photograph.source for photograph in photographs))
+    sources = _sources(photographs)
     return sources[: min(held_out_count, max(1, round(HELD_OUT_SHARE * len(sources))))]
 
 
@@ -309,7 +354,7 @@ def dataset(name: str, root: Path, wanted: Wanted, note: Note = silent) -> Colle
 def _split(
     title: str, photographs: Sequence[Photograph], held_out_count: int, left_out: Sequence[LeftOut]
 ) -> Collection:
-    sources = list(dict.fromkeys(photograph.source for photograph in photographs))
+    sources = _sources(photographs)
     if len(sources) < 2:
         usable = f"{len(photographs)} usable photographs"
         if len(photographs) > 1:

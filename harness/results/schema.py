@@ -30,6 +30,7 @@ class NetworkConfig(StrictModel):
     pictures: str
     train_pictures: int = TRAIN_PICTURES
     held_out: int = 16
+    folds: int = 1
     weights: str
     seed: int
 

@@ -149,7 +149,7 @@ def test_each_fit_reports_progress_of_its_own() -> None:
         assert attack.progress == (Progress(1, 10), Progress(2, 11))
 
 
-def test_what_is_kept_back_of_pairs_is_kept_back_of_their_photographs() -> None:
+def test_what_is_left_out_of_pairs_is_left_out_of_their_photographs() -> None:
     pixels = np.zeros((8, 8, 3), np.uint8)
     photographs = OwnPhotographs.of([Photograph.of(source, pixels) for source in "abcx"], (8, 8))
     own = Pairs(PICTURES, ACTIVATIONS, tuple("abca"), photographs)
@@ -158,7 +158,7 @@ def test_what_is_kept_back_of_pairs_is_kept_back_of_their_photographs() -> None:
         assert pairs.photographs is not None
         return "".join(one.source for one in pairs.photographs.photographs)
 
-    assert left(own.where(torch.tensor([0, 2]))) == "acx", "of x there is no picture, so none was kept back"
+    assert left(own.where(torch.tensor([0, 2]))) == "acx", "of x there is no picture, so none was left out"
     assert left(own.where(torch.tensor([False, True, True, True]))) == "abcx"
     assert left(own.first(1)) == "ax"
     assert left(own.round_robin(2)) == "abx"

@@ -121,9 +121,9 @@ def test_it_crops_no_photograph_that_it_is_validated_on(monkeypatch: pytest.Monk
         return head(given)
 
     Decoder().fit(own, head=watched_head, budget_s=HOURS)
-    kept_back = set(own.where(in_validation(own.sources)).sources)
-    assert len(kept_back) == 2
-    assert seen == {level for source, level in levels.items() if source not in kept_back}, "the ninth has no picture"
+    validated = set(own.where(in_validation(own.sources)).sources)
+    assert len(validated) == 2
+    assert seen == {level for source, level in levels.items() if source not in validated}, "the ninth has no picture"
 
 
 def test_what_it_answers_out_of_fold_it_did_not_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.campaign.inputs import check_sources, load_inputs
+from analysis.campaign.inputs import _Loader, check_sources, load_inputs
 from analysis.campaign.phases import Phase, Phases
 from device_runner.errors import UsageError
 from harness.pictures import load_pictures
@@ -40,8 +41,14 @@ def test_as_many_pictures_are_made_as_were_asked_for() -> None:
         weights="random",
         seed=0,
     )
-    (subject,) = load_inputs(config, Path("unused"), Phases(Quiet())).subjects
+    inputs = load_inputs(config, Path("unused"), Phases(Quiet()))
+    (subject,) = inputs.subjects
     assert (len(subject.pictures.train), len(subject.pictures.held_out)) == (30, 6)
+    folded = _Loader(config.model_copy(update={"folds": 3}), Phases(Quiet()), ())._pictures((32, 32))
+    assert len(folded.held_out) == 18
+    assert not any("folds" in notice for notice in inputs.notices)
+    inputs = replace(inputs, subjects=(replace(subject, pictures=folded),))
+    assert any(notice.startswith("3 folds: each attack was fitted 3 times") for notice in inputs.notices)
 
 
 def test_too_few_photographs_for_an_attack_are_known_at_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors.torch import save
 from analysis.campaign.leakage import AttackTarget, attack_network, write_pictures
 from harness.errors import ResultsError
 from harness.networks.splits import Network
-from harness.pictures import Pictures
+from harness.pictures import Fold, Pictures
 from harness.results.schema import Cell, RunConfig, RunFile
 from harness.results.store import RunStore
 from tests.parts.attacks import Raising
@@ -113,6 +114,24 @@ def test_attacks_that_fail_are_rows_and_change_nothing_of_the_others(
     for record in attack_network(alone, network, lambda: network, targets, pictures):
         same = found[record.attack.partition(":")[2] or record.attack]
         assert same.model_copy(update={"train_seconds": record.train_seconds}) == record
+
+
+def test_with_folds_every_picture_has_its_figures(
+    shipped: Callable[..., tuple[RunStore, list[AttackTarget]]], network: Network, pictures: Pictures
+) -> None:
+    sources, half = sorted(set(pictures.train.sources)), len(pictures.held_out) // 2
+    folds = (Fold(frozenset(sources[:1]), slice(0, half)), Fold(frozenset(sources[1:3]), slice(half, None)))
+    folded = replace(pictures, folds=folds)
+    store, targets = shipped("linear", "spectral", budget_s=1.0)
+    linear, spectral = attack_network(store, network, lambda: network, targets, folded)
+    for record in (linear, spectral):
+        assert record.status == "ok", record.reason
+        assert len(record.psnr_db) == len(record.residual or record.psnr_db) == len(pictures.held_out)
+        assert 0 < record.train_pictures < len(pictures.train)
+    store, targets = shipped("linear")
+    (single,) = attack_network(store, network, lambda: network, targets, pictures)
+    assert single.train_pictures == len(pictures.train)
+    assert single.psnr_db != linear.psnr_db
 
 
 def test_ctrl_c_within_an_attack_ends_the_run_and_keeps_what_was_finished(

@@ -1,4 +1,4 @@
-"""Fresh crops: of every photograph, at its own detail, the same for the same seed, and of none that was kept back."""
+"""Fresh crops: of every photograph, at its own detail, the same for the same seed, and of none that was left out."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_sources_are_drawn_from_alike_however_many_photographs_they_have() -> No
     assert len(set(seen)) == 21
 
 
-def test_nothing_is_drawn_of_sources_that_are_kept_back() -> None:
+def test_nothing_is_drawn_of_sources_that_are_left_out() -> None:
     for photographs in (own(10, 20, 30), elsewhere(10, 20, 30)):
         pictures = torch.cat(drawn(photographs.without({"20"}), *[8] * 12))
         assert set(levels(pictures)) == {10, 30}

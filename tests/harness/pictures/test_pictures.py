@@ -365,6 +365,13 @@ def test_of_many_photographs_none_shows_what_a_judged_one_shows(
         judged = {scenes[photograph.source] for photograph in found.held_out}
         assert len(judged) == 6
         assert not judged & {scenes[photograph.source] for photograph in found.train}
+    found = collect(str(tmp_path), Wanted((32, 32), 0, 60, 6, folds=3))
+    for fold in found.folds(3):
+        sources = {photograph.source for photograph in fold}
+        judged = {scenes[source] for source in sources}
+        others = [one for one in (*found.train, *found.held_out) if one.source not in sources]
+        assert len(judged) == 6
+        assert not judged & {scenes[photograph.source] for photograph in others}
 
 
 def test_a_size_that_a_photograph_just_holds_is_cut_from_it() -> None:
