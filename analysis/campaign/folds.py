@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -83,7 +84,9 @@ class FoldedTrial:
 
 
 def without(own: Pairs, fold: Fold) -> Pairs:
-    """The pairs whose photographs the fold does not hold out."""
+    """The pairs whose photographs the fold does not hold out; nor are those drawn from of which there is no pair."""
+    if own.photographs is not None:
+        own = replace(own, photographs=own.photographs.without(fold.sources))
     if fold.sources.isdisjoint(own.sources):
         return own
     return own.where(torch.tensor([source not in fold.sources for source in own.sources]))

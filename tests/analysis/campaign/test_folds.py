@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from analysis.campaign.folds import FoldedTrial, mean_course, without
 from analysis.judging import Judge
 from analysis.metrics import floor_psnr_db
 from harness.pictures import Fold, Pictures
+from harness.pictures.fresh import OwnPhotographs
+from harness.pictures.photographs import Photograph
 
 SOURCES = ("a", "b", "c", "d") * 3
 LEVELS = torch.tensor([0.1, 0.2, 0.3, 0.4] * 3)
@@ -114,6 +117,16 @@ def test_a_course_is_the_mean_of_what_all_had_reached() -> None:
 def test_what_holds_nothing_out_takes_nothing_away() -> None:
     assert without(OWN, Fold()) is OWN
     assert without(OWN, Fold(frozenset("x"))) is OWN
+
+
+def test_of_what_a_fold_holds_out_no_crops_are_drawn_either() -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    photographs = OwnPhotographs.of([Photograph.of(source, pixels) for source in "abcdxy"], (4, 4))
+    own = replace(OWN, photographs=photographs)
+    for fold, left in (({"a", "x"}, "bcdy"), ({"x"}, "abcdy")):
+        learned = without(own, Fold(frozenset(fold))).photographs
+        assert learned is not None
+        assert "".join(one.source for one in learned.photographs) == left
 
 
 def test_the_floor_of_a_fold_is_what_its_own_training_pictures_reach(pictures: Pictures) -> None:
