@@ -15,12 +15,11 @@ from device_runner.errors import SplitbenchError
 from harness.networks.splits import CuttableGraph, Network, SplitPoint
 from harness.networks.torch_head import BATCH, CPU
 from harness.pictures import Fold, Pictures, PictureSet
+from harness.pictures.crops import PICTURES_BYTES
 from harness.results.schema import TRAIN_PICTURES
 
 # Activations of the receiver's own pictures that are kept per split, and at once.
 SPLIT_BYTES = 100 * 2**20
-# Those of its own pictures that an attack learns from: at 64x64 pixels about 10,000; never fewer than by default.
-PICTURES_BYTES = 512 * 2**20
 GROUP_BYTES = 2500 * 2**20
 # With more pictures than by default, whose pixels take memory, too.
 GROUP_BYTES_OF_MANY = 512 * 2**20

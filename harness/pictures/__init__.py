@@ -6,6 +6,7 @@ is on disk already (`torchvision:CIFAR10:/data`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from device_runner.errors import UsageError
 from device_runner.files import digest
 from device_runner.shown import shown
 from harness.errors import PictureError
-from harness.pictures.crops import PictureSet, held_out_crops, training_crops
+from harness.pictures.crops import PictureSet, held_out_crops, most_training_pictures, training_crops
 from harness.pictures.fresh import OwnPhotographs
 from harness.pictures.left_out import LeftOut, summary
+from harness.pictures.photographs import Photograph
 from harness.pictures.progress import Note, silent
 from harness.pictures.sources import Collection, Wanted, builtin, dataset, folder
 
@@ -76,8 +78,9 @@ def load_pictures(
         spec: `builtin`, a folder, or `torchvision:DATASET:ROOT` (nothing is downloaded).
         size: height and width of every picture, in pixels.
         seed: chooses the training crops and, for folders and datasets, which photographs are held out.
-        train_count: how many training pictures; any first K of them cover the photographs evenly. With several folds
-            there are more, so that about as many are left without those of any fold.
+        train_count: how many training pictures, and of how many photographs at most; any first K pictures cover the
+            photographs evenly. No more are made than memory has room for (`most_training_pictures`). With several
+            folds there are more, so that about as many are left without those of any fold.
         held_out_count: how many held-out pictures in each fold; the photographs take turns, the largest view of each
             comes first.
         folds: how often other photographs are held out; the first fold's pictures are those of a single one.
@@ -101,23 +104,26 @@ def load_pictures(
     if folds > 1:
         all_sources = len({photograph.source for photograph in own})
         train_count = -(-train_count * all_sources // (all_sources - max(map(len, sources))))
-    train = training_crops(own, size, train_count, seed, note)
+    train = training_crops(own, size, min(train_count, most_training_pictures(size)), seed, note)
     held_out = held_out_crops(judged, size, held_out_count)
     places = (slice(start, start + held_out_count) for start in range(0, len(held_out), held_out_count))
     return Pictures(
         train,
         held_out,
         sha256_of(train, held_out),
-        f"{collection.title}: {_numbers(train, held_out, folds)}, {size[0]}x{size[1]} pixels",
+        f"{collection.title}: {_numbers(own, train, held_out, folds)}, {size[0]}x{size[1]} pixels",
         collection.left_out,
         OwnPhotographs.of(own, size, note),
         tuple(map(Fold, sources, places)),
     )
 
 
-def _numbers(train: PictureSet, held_out: PictureSet, folds: int) -> str:
+def _numbers(own: Sequence[Photograph], train: PictureSet, held_out: PictureSet, folds: int) -> str:
     """How many pictures of how many photographs, in words."""
-    learned, judged = len(set(train.sources)), len(set(held_out.sources))
+    sources = len({photograph.source for photograph in own})
+    learned, judged = f"{len(set(train.sources))}", len(set(held_out.sources))
+    if learned != f"{sources}":
+        learned += f" of {sources}"
     if folds == 1:
         return (
             f"{len(train)} training crops of {learned} photographs, {len(held_out)} held-out crops of {judged} others"

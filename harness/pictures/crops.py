@@ -16,6 +16,8 @@ from harness.pictures.progress import Note, silent, told
 
 # The smallest crop as a share of the photograph's side; larger where it would have fewer pixels than the picture.
 SMALLEST_SHARE = 0.2
+# Training pictures are made as long as they would fit into this as float32, which attacks take them as; or this many.
+PICTURES_BYTES, FEWEST_MADE = 256 * 2**20, 600
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Crop:
         left = min(max(self.centre[0] * width - wide / 2, 0.0), width - wide)
         top = min(max(self.centre[1] * height - tall / 2, 0.0), height - tall)
         return left, top, min(left + wide, width), min(top + tall, height)
+
+
+def most_training_pictures(size: tuple[int, int]) -> int:
+    """How many training pictures of this size are made at most; beyond that, photographs are there to draw from."""
+    return max(FEWEST_MADE, PICTURES_BYTES // (3 * 4 * size[0] * size[1]))
 
 
 def training_crops(

@@ -351,6 +351,20 @@ def test_many_photographs_are_all_used(tmp_path: Path) -> None:
     assert (len(set(pictures.train.sources)), len(set(pictures.held_out.sources))) == (270, 8)
 
 
+def test_no_more_pictures_are_made_than_memory_has_room_for_but_all_photographs_stay(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.pictures.crops.PICTURES_BYTES", 5 * 12 * 32 * 32)
+    monkeypatch.setattr("harness.pictures.crops.FEWEST_MADE", 2)
+    pictures = load(folder)
+    assert len(pictures.train) == 5
+    assert pictures.photographs is not None
+    assert len(pictures.photographs) == 6
+    assert "5 training crops of 5 of 6 photographs" in pictures.description
+    monkeypatch.setattr("harness.pictures.crops.FEWEST_MADE", 30)
+    assert len(load(folder).train) == 30, "as many as by default are always made"
+
+
 def test_of_many_photographs_none_shows_what_a_judged_one_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
