@@ -26,6 +26,8 @@ VARIATIONS = (1e-4, 1e-2, 1e-1)
 CHOSEN_ON = 6
 BLENDED_ON = 12
 FILTERED_ON = 64
+# Of a budget, choosing gets no more than this: what is left is for what it was chosen for.
+CHOOSING_SHARE = 0.25
 # How often the search is validated.
 _EVALUATIONS_BETWEEN_CHECKPOINTS = 10
 # Without a budget, the search ends where so many checkpoints gained less than this.
@@ -64,7 +66,8 @@ class Spectral(CrossFitted):
         answers = self.start.out_of_fold(known)
         self._head, self._filter = head, Filter.of(known.pictures - answers)
         self._mean = own.pictures.mean(0, keepdim=True)
-        self._variation = self._choose(known.first(CHOSEN_ON), answers[:CHOSEN_ON], deadline)
+        chosen_by = began + CHOOSING_SHARE * (deadline - began)
+        self._variation = self._choose(known.first(CHOSEN_ON), answers[:CHOSEN_ON], chosen_by)
         self._learn_blend(known.first(BLENDED_ON), answers[:BLENDED_ON], began, deadline)
 
     def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Spectral) -> None:
@@ -134,3 +137,13 @@ class Refine(Spectral):
     fewest_sources = Decoder.fewest_sources
     begins_at = Decoder
     share_of_start = 0.75
+
+
+def evaluations_for(pictures: int) -> int:
+    """Of the head, for one picture each: what a whole search takes to learn and to rebuild so many pictures."""
+    return TO_CHOOSE * CHOSEN_ON * len(VARIATIONS) + EVALUATIONS * (BLENDED_ON + pictures)
+
+
+def budget_for(seconds: float, pictures: int) -> float:
+    """The budget in seconds with which learning and rebuilding so many pictures take `seconds`."""
+    return seconds * evaluations_for(_PICTURES_OF_A_BUDGET) / evaluations_for(pictures)
