@@ -21,10 +21,14 @@ def search_failed(record: LeakageRecord) -> bool | None:
     return float(np.mean(record.search_residual)) > FAILED_RESIDUAL if record.search_residual else None
 
 
+def above_floor_db(record: LeakageRecord) -> float:
+    """How far the mean PSNR is above that of the mean picture."""
+    return float(np.mean(record.psnr_db) - np.mean(record.floor_psnr_db))
+
+
 def is_weakly_attacked(records: Iterable[LeakageRecord]) -> bool | None:
     """Whether a cell with these records met `linear` alone, and that stays near the floor; None without figures."""
     judged = [record for record in records if record.status == "ok"]
     if not judged:
         return None
-    above_db = [np.mean(record.psnr_db) - np.mean(record.floor_psnr_db) for record in judged]
-    return {record.attack for record in judged} <= _WEAK and bool(max(above_db) <= NEAR_FLOOR_DB)
+    return {record.attack for record in judged} <= _WEAK and max(map(above_floor_db, judged)) <= NEAR_FLOOR_DB

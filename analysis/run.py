@@ -25,7 +25,7 @@ from device_runner.link import LinkShape
 from device_runner.report import Shipment
 from harness.results.axes import cell_key, curve_key
 from harness.results.columns import ESTIMATES, PROGRESS, SUMMARY, Column
-from harness.results.schema import Cell, LeakageRecord, RoundRecord, RunConfig, RunFile
+from harness.results.schema import AUTO, Cell, LeakageRecord, RoundRecord, RunConfig, RunFile
 from harness.results.store import RunStore, find_run
 from harness.stats import Array, cluster_interval, is_unstable, source_interval
 
@@ -66,14 +66,15 @@ class Run:
         records, leakage = self.store.journal.rounds().values(), self.store.journal.leakage()
         heads, results = _heads(records), survey_results(records)
         anchors = find_anchors(self.file.cells, records, results)
+        stronger = self._stronger()
         rows = []
         for cell in sorted(self.file.cells, key=cell_key):
             timing = _timing(cell, heads[cell.hash], self.file)
             if timing.get("head_source") is None and timing.get("status", "skipped") == "skipped":
                 timing |= _profiled(results.get(cell.hash), anchors[curve_key(cell)].values(), self.file.config)
-            keys = [(cell.hash, attack) for attack in self.file.config.attacks]
-            tried = {key[1]: leakage[key] for key in keys if key in leakage}
-            rows += [_row(self.file, cell, timing, attack, tried) for attack in self.file.config.attacks or (None,)]
+            attacks = [*self.file.config.attacks, *stronger[cell.hash]]
+            tried = {attack: leakage[cell.hash, attack] for attack in attacks if (cell.hash, attack) in leakage}
+            rows += [_row(self.file, cell, timing, attack, tried) for attack in attacks or (None,)]
         table = _table(rows, SUMMARY)
         return with_modelled_link(table, LinkShape.parse(link)) if link else table
 
@@ -103,16 +104,24 @@ class Run:
         What devices shipped is attacked by one attack, so there is one course for all of them (columns:
         harness.results.columns.PROGRESS).
         """
-        leakage = self.store.journal.leakage()
+        leakage, stronger = self.store.journal.leakage(), self._stronger()
         courses: dict[tuple[object, ...], tuple[tuple[float, float], ...]] = {}
         for cell in sorted(self.file.cells, key=lambda cell: cell.split_index):
-            for attack in self.file.config.attacks:
+            for attack in (*self.file.config.attacks, *stronger[cell.hash]):
                 if judged := leakage.get((cell.hash, attack)):
                     key = (cell.model, cell.precision, attack, cell.split_index, cell.split)
                     courses.setdefault(key, judged.progress)
         names = [column.name for column in PROGRESS]
         rows = [dict(zip(names, (*key, *step), strict=True)) for key, course in courses.items() for step in course]
         return _table(rows, PROGRESS)
+
+    def _stronger(self) -> dict[str, list[str]]:
+        """The attacks that `--attack auto` tried at each cell, beside those that all cells have."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for cell, attack in self.store.journal.leakage():
+            if attack not in (AUTO, *self.file.config.attacks):
+                found[cell].append(attack)
+        return found
 
 
 def load_run(path: str | Path | None = None) -> Run:

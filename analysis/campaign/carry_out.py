@@ -161,6 +161,8 @@ class Campaign:
     def _measure_heads(self) -> None:
         """Measure every head, those on the front of time and leakage first."""
         summary = Run(self.store).summary()
+        if self.config.attacks:  # what only some splits were attacked with compares nothing
+            summary = summary[summary["attack"].isin(self.config.attacks)]
         front = set(summary.loc[on_front(summary), "cell"])
         chosen = {v: heads(self.config, v) for v in self.inputs.variants}
         for first in (True, False):

@@ -57,6 +57,7 @@ def attack_network(
     graph: Callable[[], CuttableGraph],
     targets: Sequence[AttackTarget],
     pictures: Pictures,
+    keep: Callable[[SplitPoint, Tensor], None] | None = None,
 ) -> Iterator[LeakageRecord]:
     """Every (cell, attack) of one network in one precision that is not on disk yet.
 
@@ -65,6 +66,7 @@ def attack_network(
 
     Args:
         graph: the graph that heads were cut from (the network, or its int8 twin); called only if something is missing.
+        keep: is given the activations of the receiver's own pictures once a split is done; it may need them again.
 
     Yields:
         Each finished (cell, attack), after it was kept.
@@ -74,7 +76,7 @@ def attack_network(
     missing = [t for t in targets if any((t.cell.hash, name) not in done for name in attacks)]
     if not missing:
         return
-    recorder = _Recorder(store, network, pictures)
+    recorder, budget_s = Recorder(store, network, pictures), store.file.config.attack_budget_s
     yield from recorder.reference([t for t in missing if t.point.index == 0])
     mixed = [t for t in missing if not holds_pictures_apart(network, t.point)]
     untried = [(name, t) for t in mixed for name in attacks if (t.cell.hash, name) not in done]
@@ -85,14 +87,17 @@ def attack_network(
         own = collect_pairs(graph(), group, pictures, recorder.device)
         for point in group:
             here = [t for t in missing if t.point == point]
-            pairs = own.pop(point.index).to(recorder.device)
+            pairs = own.pop(point.index)
+            there = pairs.to(recorder.device)
             for name in attacks:
                 todo = [t for t in here if (t.cell.hash, name) not in done]
-                yield from recorder.attack(name, pairs, todo)
+                yield from recorder.attack(name, there, todo, budget_s)
+            if keep is not None:
+                keep(point, pairs.activations)
 
 
-class _Recorder:
-    """Tries a run's attacks on one network, and keeps what came of each."""
+class Recorder:
+    """Tries attacks on one network of a run, and keeps what came of each."""
 
     def __init__(self, store: RunStore, network: Network, pictures: Pictures) -> None:
         self.store, self.network, self.pictures = store, network, pictures
@@ -112,12 +117,13 @@ class _Recorder:
                 own = LeakageRecord(cell=target.cell.hash, attack=name, status="ok", train_seconds=0.0)
                 yield self._keep(own, target, shipped_activations(self.store, target))
 
-    def attack(self, name: str, own: Pairs, targets: Sequence[AttackTarget]) -> Iterator[LeakageRecord]:
+    def attack(
+        self, name: str, own: Pairs, targets: Sequence[AttackTarget], budget_s: float | None
+    ) -> Iterator[LeakageRecord]:
         """Train one attack for one split and judge it on every device's activations."""
         if not targets:
             return
         head = TorchHead(self.network, targets[0].point, targets[0].cut, self.device)
-        budget_s = self.store.file.config.attack_budget_s
         try:
             trial = FoldedTrial(name, self.store.file.config.attacks, self.pictures.folds)
             reason = trial.skip(own)

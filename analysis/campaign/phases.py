@@ -18,6 +18,7 @@ class Phase(Enum):
     DEVICE = "Preparing devices"
     MEASURE = "Measuring"
     ATTACK = "Attacking"
+    STRONG = "Attacking more strongly where it decides"
 
 
 class Watcher(Protocol):

@@ -38,7 +38,7 @@ INK, FAINT, ALARM = "#1F2933", "#7B8794", "#C1121F"
 # The first four are Okabe and Ito's, for colour-blind readers, too.
 COLOURS = {"first": "#0072B2", "second": "#D55E00", "third": "#009E73", "fourth": "#CC79A7", "ink": INK, "faint": FAINT}
 COLOURS |= {"head": "#56B4E9", "transfer": "#E69F00", "tail": "#B8BDC4"}
-MARKERS = {None: "", "circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
+MARKERS = {None: "", "circle": "o", "square": "s", "triangle": "^", "diamond": "D", "star": "*"}
 HATCHES = {"": "", "/": "/////", "x": "xxxxx", ".": "....."}
 DASHES: dict[str, LineStyleType] = {
     "solid": "-",

@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.decision.advice import advice
 from analysis.decision.published import published_effects
 from analysis.estimate import Accuracy
+from analysis.report.effort import Effort, efforts
 from analysis.report.rows import Chart, charts
 from analysis.report.timer import Timer, timers
 from analysis.run import Run
@@ -29,6 +30,7 @@ class Findings:
         notices: what must be said about the whole run.
         timers: of its devices, as far as they are known.
         advice: sentences on its networks, as far as they were attacked.
+        efforts: of each network and precision, where the run chose itself where to attack strongly.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class Findings:
     notices: Sequence[str] = ()
     timers: Sequence[Timer] = ()
     advice: Sequence[str] = ()
+    efforts: Sequence[Effort] = ()
 
     @classmethod
     def of(cls, run: Run, *, link: str | None = None) -> Self:
@@ -55,6 +58,7 @@ class Findings:
             run.file.notices,
             timers(run.file, run.store.journal.rounds().values()),
             advice(summary, run.file.structures, published_effects()),
+            efforts(run.file, run.store.journal.leakage()),
         )
 
     @cached_property

@@ -13,6 +13,7 @@ import plotly.offline
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.report import estimate_chart, interactive
+from analysis.report.effort import Effort
 from analysis.report.findings import Findings
 from analysis.report.panels import Panel, panels_of
 from analysis.report.remarks import remarks
@@ -66,6 +67,7 @@ class Section(NamedTuple):
     columns: list[Column]
     rows: tuple[TableRow, ...]
     wall: Wall
+    efforts: list[Effort]
 
 
 class Trouble(NamedTuple):
@@ -182,6 +184,7 @@ def _section(section_id: str, findings: Findings, chart: Chart, timer: Timer | N
         columns=[column for column in _COLUMNS if any(shown(row, column) for row in chart.rows)],
         rows=tuple(_table_rows(section_id, chart, pictured)),
         wall=wall,
+        efforts=[effort for effort in findings.efforts if printable(effort.model) == chart.settings["model"]],
     )
 
 
@@ -197,9 +200,10 @@ def _table_rows(section_id: str, chart: Chart, pictured: set[int]) -> Iterable[T
 def _facts(chart: Chart, timer: Timer | None) -> Iterable[Fact]:
     """Sum a chart up; at split 0 the picture itself travels, so that it is the reference, not a result."""
     cuts = [row for row in chart.rows if row.split != 0]
+    timed = [row for row in chart.cells if row.split != 0]
     reference = next((row for row in chart.rows if row.split == 0), Row({}))
     emulated = ", emulated" if chart.emulated else ""
-    if heads := [row for row in cuts if row.number("head_p50_ms") is not None]:
+    if heads := [row for row in timed if row.number("head_p50_ms") is not None]:
         heads.sort(key=lambda row: row.number("head_p50_ms") or 0.0)
         low, high = head_time(heads[0]), head_time(heads[-1])
         estimated = sum(row.profiled for row in heads)
@@ -208,9 +212,9 @@ def _facts(chart: Chart, timer: Timer | None) -> Iterable[Fact]:
         yield Fact("Head", f"{span} ms", f"median on {chart.device}{emulated}{beside}")
     if timer is not None:
         yield Fact("Clock", f"steps of {timer.step_ns:,.0f} ns", f"the harness adds {timer.added}{emulated}")
-    if sizes := _known(cuts, "wire_bytes"):
+    if sizes := _known(timed, "wire_bytes"):
         less = sum(size < chart.picture_bytes for size in sizes) if chart.picture_bytes else None
-        beside = f"the picture itself: {written(chart.picture_bytes, 'kB')} kB; {less} of {len(sizes)} rows send less"
+        beside = f"the picture itself: {written(chart.picture_bytes, 'kB')} kB; {less} of {len(sizes)} cuts send less"
         yield Fact("On the wire", f"{_span(sizes, 'kB')} kB", beside if less is not None else "")
     if (fit := chart.link_fit) is not None:
         off = f"{fit.median_error:.0%} off in the median, {fit.worst_error:.0%} at worst"

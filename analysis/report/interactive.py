@@ -28,7 +28,7 @@ from analysis.report.rows import (
 NAME_WIDTH = 22
 HOVER_WIDTH = 90
 MOST_MARKERS = 40
-MARKERS = {"circle": "circle", "square": "square", "triangle": "triangle-up", "diamond": "diamond"}
+MARKERS = {"circle": "circle", "square": "square", "triangle": "triangle-up", "diamond": "diamond", "star": "star"}
 DASHES = {"solid": "solid", "dashed": "5px,3px", "dotted": "1px,2px", "dash-dotted": "5px,2px,1px,2px"}
 _PSNR_PARTS = ("ci95_low_", "ci95_high_", "worst_")
 _BELOW, _BETWEEN, _ABOVE = 184, 0.055, 0.03  # pixels; shares of the height

@@ -9,21 +9,23 @@ from typing import Literal, NamedTuple, TypeVar
 
 from analysis.report.rows import Chart, Curve, Row
 
-Marker = Literal["circle", "square", "triangle", "diamond"]
+Marker = Literal["circle", "square", "triangle", "diamond", "star"]
 Pattern = Literal["", "/", "x", "."]
 Dash = Literal["solid", "dashed", "dotted", "dash-dotted"]
 Values = Sequence[float | None]
 """One for each split (or point); None where nothing was measured."""
 T = TypeVar("T")
 
-# Precisions differ in colour, marker and pattern, attacks in line.
+# Precisions differ in colour, marker and pattern, attacks in line; one that only some splits had has no line.
 COLOURS = ("first", "second", "third", "fourth")
 MARKERS: tuple[Marker, ...] = ("circle", "square", "triangle", "diamond")
 PATTERNS: tuple[Pattern, ...] = ("", "/", "x", ".")
+TRIED_SOMEWHERE: Marker = "star"
 DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dash-dotted")
 PARTS = {"head": "head_p50_ms", "transfer": "transfer_p50_ms", "tail": "tail_p50_ms"}
 PROFILED_HEAD = "head (profiled, 95 % interval)"
 THIN = 1.0
+_STAR_SIZE = 11.0
 _HEAD_INTERVAL = ("head_ci95_low_ms", "head_ci95_high_ms")
 _PSNR_INTERVAL = ("psnr_ci95_low_db", "psnr_ci95_high_db")
 _PSNR_LEVELS: tuple[tuple[str, str, Dash], ...] = (
@@ -160,13 +162,16 @@ class _Looks:
 
     def __init__(self, chart: Chart) -> None:
         self.variants = list(dict.fromkeys(curve.variant for curve in chart.curves))
-        self.attacks = list(dict.fromkeys(curve.attack for curve in chart.curves))
+        self.attacks = list(dict.fromkeys(curve.attack for curve in chart.curves if chart.is_everywhere(curve)))
+        self.chart = chart
         self.first_of_variant = [
             next(curve for curve in chart.curves if curve.variant == variant) for variant in self.variants
         ]
 
     def __getitem__(self, curve: Curve) -> Look:
         place = self.variants.index(curve.variant)
+        if not self.chart.is_everywhere(curve):
+            return Look(nth(COLOURS, place), TRIED_SOMEWHERE, pattern=nth(PATTERNS, place))
         dash = nth(DASHES, self.attacks.index(curve.attack))
         return Look(nth(COLOURS, place), nth(MARKERS, place), dash, nth(PATTERNS, place))
 
@@ -219,8 +224,12 @@ def _recovered(chart: Chart, looks: _Looks) -> Panel:
         lows, highs, worst, mean = (
             _values(chart, curve, column, cuts_only=True) for column in (*_PSNR_INTERVAL, "psnr_worst_db", "psnr_db")
         )
-        marks += [Band(lows, highs, look), Line(worst, replace(look, marker=None), width=THIN), Line(mean, look)]
-        legend.append(Swatch(curve.name, "line", look))
+        if chart.is_everywhere(curve):
+            marks += [Band(lows, highs, look), Line(worst, replace(look, marker=None), width=THIN), Line(mean, look)]
+            legend.append(Swatch(curve.name, "line", look))
+        else:
+            marks.append(Line(mean, look, size=_STAR_SIZE, joined=False, lows=lows, highs=highs))
+            legend.append(Swatch(f"{curve.name}: where it was tried", "point", look))
     if any(row.split != 0 and row.number("psnr_worst_db") is not None for row in chart.rows):
         legend.append(Swatch("thin: best-rebuilt picture", "thin line", Look("ink")))
     if chart.once(_PSNR_INTERVAL[0]) is not None:
@@ -238,7 +247,12 @@ def _recovered(chart: Chart, looks: _Looks) -> Panel:
 
 
 def _similarity(chart: Chart, looks: _Looks) -> Panel:
-    lines = [Line(_values(chart, one, "ssim"), looks[one], width=1.5, size=4) for one in chart.curves]
+    lines = [
+        Line(_values(chart, one, "ssim"), looks[one], width=1.5, size=4)
+        if chart.is_everywhere(one)
+        else Line(_values(chart, one, "ssim"), looks[one], size=_STAR_SIZE, joined=False)
+        for one in chart.curves
+    ]
     return Panel("Recovered, SSIM", 1.3, lines, [], Scale(0, 1.05, ticks=(0, 0.5, 1)))
 
 
@@ -260,7 +274,7 @@ def _known(marks: Iterable[Line | Band | Level]) -> list[float]:
     for mark in marks:
         match mark:
             case Line():
-                values += mark.y
+                values += [*mark.y, *mark.lows, *mark.highs]
             case Band():
                 values += [*mark.lows, *mark.highs]
             case Level():

@@ -122,6 +122,17 @@ class Chart:
         return [row for row in self.rows if row.timed]
 
     @property
+    def cells(self) -> list[Row]:
+        """The first row of each cell: its times and bytes are the same in all, however many attacks it had."""
+        return list(
+            {row.text("cell") or (row.split, row.text("precision")): row for row in reversed(self.rows)}.values()
+        )
+
+    def is_everywhere(self, curve: Curve) -> bool:
+        """Whether every split was to have a curve's attack; else it was tried where that decides."""
+        return set(self.splits) - {0} <= {row.split for row in curve.rows}
+
+    @property
     def splits(self) -> dict[int, str]:
         """Number -> module path, of every split that has a row, in order."""
         named = {row.split: row.text("split") for row in self.rows if row.split is not None}
@@ -155,7 +166,7 @@ class Chart:
     @property
     def link_fit(self) -> LinkFit | None:
         """How well one rate and one round-trip time explain this chart's measured transfers."""
-        sizes, times = ([row.number(c) for row in self.measured] for c in ("wire_bytes", "transfer_p50_ms"))
+        sizes, times = ([row.number(c) for row in self.cells if row.timed] for c in ("wire_bytes", "transfer_p50_ms"))
         return fit_link(np.array(sizes, dtype=np.float64), np.array(times, dtype=np.float64))
 
     @property

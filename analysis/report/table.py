@@ -56,7 +56,8 @@ def summary_tables(findings: Findings) -> RenderableType:
             ]
     if not findings.charts:
         parts.append(Text("Nothing was planned: this run has no rows."))
-    parts += [Text(f"{line}.", style="italic") for line in (findings.accuracy, *findings.timers) if line is not None]
+    lines = (*findings.efforts, findings.accuracy, *findings.timers)
+    parts += [Text(f"{line}.", style="italic") for line in lines if line is not None]
     parts += [Text(f"\n{printable(sentence)}") for sentence in findings.advice]
     return Group(*parts)
 

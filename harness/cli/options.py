@@ -12,6 +12,7 @@ import click
 RUNS = Path("runs")
 EXPORTED = Path("exported_models")
 DEFAULT_MODEL = "efficientnet_lite0"
+ATTACK_TOTAL_S = 60.0
 
 
 class Size(click.ParamType[Any]):

@@ -64,8 +64,15 @@ if TYPE_CHECKING:
     "attacks",
     type=options.Text(),
     multiple=True,
-    default=("linear",),
-    help="NAME or package.module:Class.",
+    default=("auto",),
+    help="NAME or package.module:Class; auto: linear at every split, then a stronger one where it decides.",
+)
+@click.option(
+    "--attack-total",
+    "attack_total_s",
+    type=options.Duration(),
+    metavar="60s|10m",
+    help="What auto may spend on the stronger attack in all; 60s by default.",
 )
 @click.option(
     "--attack-budget",
@@ -203,7 +210,22 @@ def _config(models: tuple[str, ...], asked: dict[str, object]) -> RunConfig:
     from harness.results.schema import RunConfig
 
     precisions = asked.pop("precision")
-    return RunConfig.model_validate({"models": models, "precisions": precisions, **asked})
+    return RunConfig.model_validate({"models": models, "precisions": precisions, **asked, **_attacks(asked)})
+
+
+def _attacks(asked: dict[str, object]) -> dict[str, object]:
+    """What `auto` stands for: an attack that every split has, and a total for a stronger one."""
+    from harness.results.schema import AUTO
+
+    attacks, total_s = asked["attacks"], asked["attack_total_s"]
+    assert isinstance(attacks, tuple)  # noqa: S101 - click's, of an option that may be repeated
+    if AUTO not in attacks:
+        if total_s is not None:
+            raise click.UsageError("--attack-total is for --attack auto; --attack-budget bounds attacks that are named")
+        return {"attacks": attacks}
+    if len(attacks) > 1:
+        raise click.UsageError("--attack auto chooses attacks itself: leave out it, or the others")
+    return {"attacks": ("linear",), "attack_total_s": total_s or options.ATTACK_TOTAL_S}
 
 
 def _name(models: tuple[str, ...]) -> str:

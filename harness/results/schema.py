@@ -18,6 +18,8 @@ SCHEMA_VERSION = 3
 
 # How many pictures attacks learn from unless the user says otherwise.
 TRAIN_PICTURES = 600
+# The attack of a record that says why `--attack auto` tried no stronger one at a cell.
+AUTO = "auto"
 
 
 class NetworkConfig(StrictModel):
@@ -36,7 +38,12 @@ class NetworkConfig(StrictModel):
 
 
 class RunConfig(NetworkConfig):
-    """What the user asked for; a run can be repeated from it."""
+    """What the user asked for; a run can be repeated from it.
+
+    Attributes:
+        attacks: those that every cell is attacked with.
+        attack_total_s: seconds for a stronger one where it decides (`--attack auto`); None: there is none.
+    """
 
     devices: tuple[str, ...]
     threads: tuple[int, ...] = (1,)
@@ -51,6 +58,7 @@ class RunConfig(NetworkConfig):
     attacks: tuple[str, ...]
     attack_budget_s: float | None = None
     compute: str = "auto"
+    attack_total_s: float | None = None
 
 
 class DeviceEntry(StrictModel):
@@ -213,6 +221,7 @@ class LeakageRecord(StrictModel):
         cut_short: by its budget, before it would have ended itself; None in runs that did not say.
         chosen: the name of the attack that it took, for one that chooses among others.
         progress: seconds since the attack began, and the mean PSNR in dB that it had reached on validation pictures.
+        spent_s: seconds of the run's `attack_total_s` that it took; one of the cells that share a fit has all.
         agreement: per picture: does the network's top-1 class of the reconstruction equal that of the picture?
         judge: another trained network, which was asked the same; None where none is installed.
         judge_top1: per picture: its answer.
@@ -240,6 +249,7 @@ class LeakageRecord(StrictModel):
     cut_short: bool | None = None
     chosen: str | None = None
     progress: tuple[tuple[float, float], ...] = ()
+    spent_s: float | None = None
 
     @property
     def key(self) -> tuple[str, str]:
