@@ -12,7 +12,7 @@ from analysis.estimate import Accuracy
 from analysis.run import Run
 from device_runner.report import OutputReport, RunnerReport
 from harness.results.columns import ESTIMATES, PROGRESS
-from harness.results.schema import DeviceEntry, LeakageRecord, RoundRecord, RunConfig, RunFile
+from harness.results.schema import AUTO, DeviceEntry, LeakageRecord, RoundRecord, RunConfig, RunFile
 from harness.results.store import RunStore
 from tests.parts.cells import head_round, tiny_cell
 from tests.parts.surveys import VERIFIED, survey_report, survey_shipment
@@ -199,3 +199,23 @@ def test_accuracy_counts_no_anchor() -> None:
     assert str(found).endswith(
         "within 4.0 % (median; 95th percentile 6 %; 67 % inside their intervals) of those measured, 3 heads"
     )
+
+
+def test_a_stronger_attack_has_rows_where_it_was_tried_alone_and_why_not_has_none(tmp_path: Path) -> None:
+    run = make_run(tmp_path, {}, surveys=[surveyed()], attacks=("linear",), attack_total_s=60.0)
+    judged = dict.fromkeys(("psnr_db", "ssim", "floor_psnr_db", "oracle_psnr_db"), (20.0,))
+    known = {"status": "ok", "agreement": (True,)} | judged
+    for values in (
+        *({"cell": f"c{index}", "attack": "linear"} for index in (2, 3)),
+        {"cell": "c3", "attack": "spectral", "progress": ((1.0, 20.0),)},
+    ):
+        run.store.journal.keep_leakage(LeakageRecord.model_validate(known | values))
+    run.store.journal.keep_leakage(LeakageRecord(cell="c2", attack=AUTO, status="skipped", reason="no time left"))
+    table = run.summary()
+    rows = table[["split_index", "attack"]].itertuples(index=False, name=None)
+    assert list(rows) == [(1, "linear"), (2, "linear"), (3, "linear"), (3, "spectral"), (4, "linear")]
+    weakly = table.set_index(["split_index", "attack"])["weakly_attacked"]
+    assert weakly[2, "linear"]
+    assert not weakly[3, "linear"]
+    assert "no time left" not in set(table["reason"])
+    assert run.progress()["attack"].tolist() == ["spectral"]

@@ -15,12 +15,14 @@ from harness.results.columns import SUMMARY
 from tests.e2e.command import TINY, Bench
 
 ASKED = ("run", TINY, "--input-size", "32", "--precision", "fp32,int8", "--iterations", "2", "--warmup", "1")
+TOTAL_S = 3.0
+AUTO = ("--attack-total", f"{TOTAL_S:g}s")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     bench = Bench(tmp_path_factory.mktemp("main-job"))
-    done = bench(*ASKED)
+    done = bench(*ASKED, *AUTO)
     assert done.returncode == 0, done.stderr
     return bench
 
@@ -40,6 +42,7 @@ def test_the_table_has_every_cell_verified_and_attacked(finished: Bench) -> None
 
 def test_split_0_ships_the_picture_itself(finished: Bench) -> None:
     table = load_run(finished.only_run).summary()
+    assert set(table.loc[table["split_index"] == 0, "attack"]) == {"linear"}
     reference = table[table["split_index"] == 0]
     assert (reference["head_p50_ms"] == 0).all()
     assert (reference["psnr_db"] == 60).all()
@@ -47,7 +50,7 @@ def test_split_0_ships_the_picture_itself(finished: Bench) -> None:
 
 
 def test_int8_heads_ship_a_quarter_of_the_bytes(finished: Bench) -> None:
-    table = load_run(finished.only_run).summary().set_index(["precision", "split_index"])
+    table = load_run(finished.only_run).summary().query("attack == 'linear'").set_index(["precision", "split_index"])
     for index in {i for _, i in table.index} - {0}:
         assert table.loc[("int8", index), "activation_bytes"] * 4 == table.loc[("fp32", index), "activation_bytes"]
 
@@ -61,13 +64,29 @@ def test_random_weights_are_announced_everywhere(finished: Bench) -> None:
 
 def test_samples_hold_every_iteration_and_shipment(finished: Bench) -> None:
     run = load_run(finished.only_run)
-    samples, table = run.samples(), run.summary()
+    samples, table = run.samples(), run.summary().query("attack == 'linear'")
     counts = samples.groupby("loop").size()
     heads, cells = int((table["split_index"] > 0).sum()), len(table)
     assert counts["head"] == heads * 5 * 2
     assert counts["warmup"] == heads * 5 * 1
     assert counts["shipping"] == cells * 5 * 16
     assert not samples.duplicated(["cell", "round", "loop", "iteration"]).any()
+
+
+def test_by_default_a_stronger_attack_is_tried_within_its_total_and_what_was_not_is_told(finished: Bench) -> None:
+    run = load_run(finished.only_run)
+    table, records = run.summary(), run.store.journal.leakage().values()
+    assert (table.query("split_index > 0 and attack == 'linear'").groupby("precision").size() > 1).all()
+    cuts = {cell.hash for cell in run.file.cells if cell.split_index}
+    assert {record.cell for record in records if record.attack != "linear"} == cuts, "tried, or with a reason"
+    stronger = table[table["attack"] != "linear"]
+    assert set(stronger["attack"]) <= {"spectral"}
+    spent_s = sum(record.spent_s or 0.0 for record in records)
+    assert (spent_s > 0) == (len(stronger) > 0)
+    page = " ".join((finished.only_run / "report.html").read_text().split())
+    for shown in (page, " ".join(finished("report").stdout.split())):
+        assert shown.count("s of the total of 3 s went into it") == 2, "a sentence a precision"
+        assert ("was not enough: --attack-total 30s" in shown) == (len(stronger) < len(cuts))
 
 
 def test_csv_goes_to_standard_output_alone(finished: Bench) -> None:

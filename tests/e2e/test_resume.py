@@ -13,7 +13,7 @@ import pytest
 from analysis import load_run
 from tests.e2e.command import TINY, Bench, assert_one_line
 
-ASKED = ("run", TINY, "--input-size", "32", "--iterations", "2", "--warmup", "1")
+ASKED = ("run", TINY, "--input-size", "32", "--iterations", "2", "--warmup", "1", "--attack-total", "1s")
 
 
 def wait_for_rounds(bench: Bench, count: int) -> None:
@@ -72,7 +72,7 @@ def test_an_unfinished_run_says_so_in_its_table(used_bench: Bench) -> None:
 
 
 def test_a_run_cannot_go_on_with_other_weights(used_bench: Bench) -> None:
-    assert used_bench(*ASKED, "--split", "5", "--attack", "linear").returncode == 0
+    assert used_bench(*ASKED, "--split", "5").returncode == 0
     path = used_bench.only_run / "run.json"
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 1', 1))
     assert_one_line(used_bench("run", "--resume"), "cannot go on", "start a new run")

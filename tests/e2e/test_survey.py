@@ -18,7 +18,7 @@ from analysis import load_run
 from tests.e2e.command import DEEPER, Bench
 
 ASKED = ("run", DEEPER, "--input-size", "32", "--iterations", "2", "--warmup", "1")
-BOTH = (*ASKED, "--precision", "fp32,int8")
+BOTH = (*ASKED, "--precision", "fp32,int8", "--attack", "linear")
 QUICK = (*ASKED, "--attack", "tiny_attack:MeanPicture")
 
 

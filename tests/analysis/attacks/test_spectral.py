@@ -14,7 +14,7 @@ from analysis.attacks.blend import Blend
 from analysis.attacks.decoder import Decoder, _Corrector
 from analysis.attacks.linear import Linear
 from analysis.attacks.matching import feature_residual
-from analysis.attacks.spectral import BLENDED_ON, EVALUATIONS, VARIATIONS, Refine, Spectral
+from analysis.attacks.spectral import BLENDED_ON, EVALUATIONS, VARIATIONS, Refine, Spectral, budget_for, evaluations_for
 from analysis.metrics import psnr_db
 from tests.parts.clock import Clock
 from tests.parts.smooth import smooth_pictures
@@ -175,6 +175,22 @@ def test_a_larger_budget_never_does_fewer_evaluations(monkeypatch: pytest.Monkey
     assert done[0] == 1
     assert 1 < done[3] < done[-1] == 100
     assert cut_short == [True, True, True, True, False]
+
+
+def test_choosing_leaves_most_of_a_budget_to_what_it_chose_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectral, "TO_CHOOSE", 1000)
+    clock = Clock(monkeypatch, HEAD)
+    attack = Spectral()
+    attack.fit(OWN, head=clock, budget_s=100.0)
+    assert attack._evaluations >= 20, (
+        "of the 75 evaluations that are left a good part is for pictures that arrive later"
+    )
+
+
+def test_a_budget_for_more_pictures_is_smaller_so_that_all_takes_as_long() -> None:
+    assert budget_for(10.0, 16) == pytest.approx(10.0)
+    assert budget_for(10.0, 32) < 10.0 < budget_for(10.0, 2)
+    assert evaluations_for(32) - evaluations_for(16) == 16 * EVALUATIONS
 
 
 def test_without_a_budget_a_picture_takes_as_many_evaluations_on_every_machine(

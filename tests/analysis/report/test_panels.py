@@ -88,3 +88,34 @@ def test_who_points_at_a_split_is_told_its_marks_and_what_the_independent_judge_
     assert "fp32, linear: the attack was cut short by its budget" in marked
     assert "recognises" not in unmarked
     assert "cut short" not in unmarked
+
+
+def test_an_attack_that_only_some_splits_had_is_drawn_as_marks_and_the_legend_says_so(
+    make_rows: MakeRows, make_table: MakeTable
+) -> None:
+    stronger = [row | {"psnr_ci95_high_db": 70.0} for row in make_rows(splits=6, attack="spectral")[3:5]]
+    (found,) = charts(make_table([*make_rows(splits=6), *stronger]))
+    recovered = panels_of(found)[2]
+    (marks,) = (mark for mark in recovered.marks if isinstance(mark, Line) and not mark.joined)
+    assert [value is not None for value in marks.y] == [False, False, False, True, True, False]
+    assert marks.look.marker not in {mark.look.marker for mark in recovered.marks if mark is not marks}
+    assert [swatch.kind for swatch in recovered.legend if "where it was tried" in swatch.label] == ["point"]
+    assert recovered.scale.high is not None
+    assert recovered.scale.high > 70
+    assert [mark.joined for mark in panels_of(found)[3].marks if isinstance(mark, Line)] == [True, False]
+
+
+def test_an_attack_that_every_cut_had_is_a_line_though_the_picture_itself_needs_none(
+    make_rows: MakeRows, make_table: MakeTable
+) -> None:
+    (found,) = charts(make_table([*make_rows(splits=6), *make_rows(splits=6, attack="spectral")[1:]]))
+    assert all(mark.joined for mark in panels_of(found)[2].marks if isinstance(mark, Line))
+
+
+def test_what_only_some_splits_were_attacked_with_counts_no_head_twice(
+    make_rows: MakeRows, make_table: MakeTable
+) -> None:
+    rows = make_rows(splits=6)
+    (once,), (twice,) = (charts(make_table([*rows, *more])) for more in ([], make_rows(splits=6, attack="b")[2:4]))
+    assert len(twice.cells) == len(once.cells) == 6
+    assert str(twice.link_fit) == str(once.link_fit)

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from analysis.campaign.inputs import check_config
 from device_runner.errors import UsageError
 from harness.cli import bench
+from harness.cli.run import _config
 from harness.results.schema import RunConfig
 
 CONFIG = RunConfig(
@@ -55,7 +56,8 @@ def test_what_stands_beside_resume_is_refused_all_of_it_by_name(
 
 def test_every_option_of_run_is_refused_beside_resume() -> None:
     command = bench.commands["run"]
-    values = {"input_size": "32", "precision": "int8", "threads": "2", "way_back": "direct", "attack_budget_s": "5s"}
+    values = {"input_size": "32", "precision": "int8", "threads": "2", "way_back": "direct"}
+    values |= {"attack_budget_s": "5s", "attack_total_s": "5s"}
     options = [one for one in command.params if one.name not in {"models", "resume"}]
     arguments = [
         part
@@ -86,3 +88,40 @@ def test_what_is_twice_or_nothing_is_one_line(changed: dict[str, object], words:
     with pytest.raises(UsageError, match=words) as told:
         check_config(CONFIG.model_copy(update=changed))
     assert "\n" not in str(told.value)
+
+
+def asked(*arguments: str) -> RunConfig:
+    values = bench.commands["run"].make_context("run", list(arguments)).params
+    return _config(("resnet18",), {key: values[key] for key in values if key in {"precision", *RunConfig.model_fields}})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "attacks", "total_s"),
+    [
+        ([], ("linear",), 60.0),
+        (["--attack", "auto"], ("linear",), 60.0),
+        (["--attack-total", "10m"], ("linear",), 600.0),
+        (["--attack", "linear"], ("linear",), None),
+        (["--attack", "linear", "--attack", "best"], ("linear", "best"), None),
+    ],
+)
+def test_auto_is_linear_at_every_split_and_a_total_for_a_stronger_attack(
+    arguments: list[str], attacks: tuple[str, ...], total_s: float | None
+) -> None:
+    config = asked(*arguments)
+    assert (config.attacks, config.attack_total_s) == (attacks, total_s)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--attack", "auto", "--attack", "linear"], "chooses attacks itself: leave out it, or the others"),
+        (["--attack", "auto", "--attack", "auto"], "name it once"),
+        (["--attack", "linear", "--attack-total", "10m"], "--attack-total is for --attack auto"),
+        (["--attack-total", "0s"], "'0s' is not a valid duration"),
+    ],
+)
+def test_auto_stands_alone_and_the_total_is_its_own(arguments: list[str], words: str) -> None:
+    done = CliRunner().invoke(bench, ["run", *arguments])
+    assert done.exit_code == 2
+    assert words in done.output.splitlines()[-1]
