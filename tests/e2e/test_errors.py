@@ -12,7 +12,7 @@ import pytest
 from analysis import load_run
 from tests.e2e.command import TINY, Bench, assert_one_line
 
-SMALL = ("--input-size", "32", "--iterations", "1", "--warmup", "0")
+SMALL = ("--input-size", "32", "--iterations", "1", "--warmup", "0", "--attack", "linear")
 
 
 @pytest.mark.parametrize(
