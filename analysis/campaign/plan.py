@@ -161,6 +161,7 @@ def cost(config: RunConfig, variant: Variant) -> Cost:
         export_s=exported / (os.cpu_count() or 1),
         measure_s=config.rounds * (timed + (shipped_s if measured else 0.0)) + programs * shipped_s,
         attack_s=config.folds * sum(1 for p in points if p.index) * _ATTACK_S * len(config.attacks)
-        + learned_from(subject.pictures) * total / _MACS_PER_S,
+        + learned_from(subject.pictures) * total / _MACS_PER_S
+        + (config.attack_total_s or 0.0) / (len(config.models) * len(config.precisions)),
         disk_bytes=sum(p.head_params * 4 for p in measured) + sum(p.activation_bytes * pictures for p in points),
     )

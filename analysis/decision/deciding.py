@@ -12,7 +12,7 @@ from analysis.marks import NEAR_FLOOR_DB
 
 
 @dataclass(frozen=True)
-class Place:
+class Candidate:
     """A split of a network in one precision, that a stronger attack may be worth it at.
 
     Attributes:
@@ -27,7 +27,7 @@ class Place:
     from_verdict_db: float
 
 
-def by_worth(summary: pd.DataFrame, attack: str) -> list[Place]:
+def by_worth(summary: pd.DataFrame, attack: str) -> list[Candidate]:
     """Every split that was attacked, the one where a stronger attack is worth most first.
 
     A split decides where it is on the front of time and leakage on any device, or is the first at which the attack
@@ -45,14 +45,14 @@ def by_worth(summary: pd.DataFrame, attack: str) -> list[Place]:
     )
     splits = rows.groupby(["model", "precision", "split_index"], sort=False)[["front", "above_db"]].max().reset_index()
     found = [
-        place
+        one
         for (model, precision), part in splits.groupby(["model", "precision"], sort=False)
-        for place in _places(str(model), str(precision), part.sort_values("split_index"))
+        for one in _candidates(str(model), str(precision), part.sort_values("split_index"))
     ]
-    return sorted(found, key=lambda place: (place.tier, place.from_verdict_db))
+    return sorted(found, key=lambda one: (one.tier, one.from_verdict_db))
 
 
-def _places(model: str, precision: str, splits: pd.DataFrame) -> Iterator[Place]:
+def _candidates(model: str, precision: str, splits: pd.DataFrame) -> Iterator[Candidate]:
     near = splits.loc[splits["above_db"] <= NEAR_FLOOR_DB, "split_index"]
     first = near.iloc[0] if len(near) else None
     others = 0
@@ -60,4 +60,4 @@ def _places(model: str, precision: str, splits: pd.DataFrame) -> Iterator[Place]
         decides = bool(front) or index == first
         others += not decides
         tier = 0 if decides else 1 + others % 2
-        yield Place(model, precision, int(index), tier, abs(float(above_db) - NEAR_FLOOR_DB))
+        yield Candidate(model, precision, int(index), tier, abs(float(above_db) - NEAR_FLOOR_DB))

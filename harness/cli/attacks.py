@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 
-@click.command(epilog="Example: bench run --attack linear --attack spectral")
+@click.command(
+    epilog="Without --attack: linear at every split, spectral at some. Example: bench run --attack linear --attack best"
+)
 def attacks() -> None:
     """List the attacks: what each needs to know, what it costs, what it does."""
     from rich.table import Table

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from analysis.attacks import Pairs
 from analysis.campaign import strong
 from analysis.campaign.attack import attack_shipped, unattacked
 from analysis.campaign.inputs import Inputs
@@ -216,7 +217,7 @@ def test_a_search_takes_longer_the_more_evaluations_it_makes_whatever_they_are_o
     assert 0 < seconds < math.inf
 
 
-def _pairs() -> strong.Pairs:
+def _pairs() -> Pairs:
     generator = torch.Generator().manual_seed(0)
     pictures = torch.rand(4, 3, 8, 8, generator=generator)
-    return strong.Pairs(pictures, torch.rand(4, 4, 6, 6, generator=generator), ("a", "a", "b", "b"))
+    return Pairs(pictures, torch.rand(4, 4, 6, 6, generator=generator), ("a", "a", "b", "b"))

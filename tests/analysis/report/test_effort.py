@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from analysis.report.effort import efforts
 from harness.results.schema import AUTO, Cell, LeakageRecord, RunConfig, RunFile
@@ -27,9 +28,22 @@ def run_file(*, total_s: float | None = 60.0, precisions: tuple[str, ...] = ("fp
         for precision in precisions
         for i in range(6)
     ]
-    config = {"models": ("m",), "split": "all", "devices": ("local",), "precisions": precisions, "input_size": None}
+    config: dict[str, Any] = {
+        "models": ("m",),
+        "split": "all",
+        "devices": ("local",),
+        "precisions": precisions,
+        "input_size": None,
+    }
     config |= {"attacks": ("linear",), "attack_total_s": total_s, "pictures": "builtin", "weights": "auto", "seed": 0}
-    file = {"run_id": "r", "created": "", "environment": {}, "pictures": "", "pictures_sha256": "", "held_out": ("a",)}
+    file: dict[str, Any] = {
+        "run_id": "r",
+        "created": "",
+        "environment": {},
+        "pictures": "",
+        "pictures_sha256": "",
+        "held_out": ("a",),
+    }
     file |= {"held_out_sources": ("a",), "notices": (), "devices": (), "cells": cells}
     return RunFile.model_validate(file | {"config": RunConfig.model_validate(config)})
 
