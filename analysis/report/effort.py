@@ -32,11 +32,12 @@ class Effort:
     total_s: float
 
     def __str__(self) -> str:
-        tried = [f"{name} was tried at split {splits}" for name, splits in self.tried.items()]
-        said = [", ".join(tried) or "nothing stronger was tried"]
-        said += [f"not at {splits} ({reason})" for reason, splits in self.left_out.items()]
-        spent = f"{self.spent_s:.0f} s of the total of {self.total_s:g} s went into it"
-        return printable(f"{self.model} {self.precision}: beside {self.weak}, {'; '.join(said)}; {spent}")
+        said = [f"{name} was tried at split {splits}" for name, splits in self.tried.items()]
+        said += [
+            f"nothing stronger than {self.weak} at {splits} ({reason})" for reason, splits in self.left_out.items()
+        ]
+        said.append(f"{self.spent_s:.0f} s of the total of {self.total_s:g} s went into it")
+        return printable(f"{self.model} {self.precision}: {'; '.join(said)}")
 
 
 def efforts(file: RunFile, leakage: Mapping[tuple[str, str], LeakageRecord]) -> list[Effort]:

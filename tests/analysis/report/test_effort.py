@@ -61,8 +61,8 @@ def test_it_names_splits_time_and_reasons() -> None:
     )
     (effort,) = efforts(run_file(), leakage)
     assert str(effort) == (
-        f"m fp32: beside linear, spectral was tried at split 3-4; not at 1-2 ({REASON}); "
-        "not at 5 (not tried yet: bench run --resume); 20 s of the total of 60 s went into it"
+        f"m fp32: spectral was tried at split 3-4; nothing stronger than linear at 1-2 ({REASON}); "
+        "nothing stronger than linear at 5 (not tried yet: bench run --resume); 20 s of the total of 60 s went into it"
     )
 
 
@@ -72,7 +72,7 @@ def test_each_precision_tells_its_own_part_of_the_total() -> None:
         {"cell": "int81", "attack": "spectral", "spent_s": 7.0, **FIGURES},
     )
     fp32, int8 = efforts(run_file(precisions=("fp32", "int8")), leakage)
-    assert "nothing stronger was tried; not at 1 (not tried yet" in str(fp32)
+    assert str(fp32).startswith("m fp32: nothing stronger than linear at 1 (not tried yet")
     assert str(int8).endswith("spectral was tried at split 1; 7 s of the total of 60 s went into it")
 
 
