@@ -28,6 +28,7 @@ from harness.networks.torch_head import BATCH, TorchHead
 from harness.results.schema import AUTO, Cell, LeakageRecord
 from harness.results.store import RunStore
 
+# At equal CPU time ahead of `best`, which spends most of it on decoders (docs/attacks.md).
 STRONG = "spectral"
 # Activations that wait for the stronger attack, so that they need not be computed again.
 KEPT_BYTES = 512 * 2**20
