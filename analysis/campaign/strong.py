@@ -169,9 +169,9 @@ class _Spender:
             except FAILURES as exc:
                 self._keep([recorder.without_figures(STRONG, t, "failed", str(exc)) for t in task.targets], task, began)
                 return True
-        whole_s, left_s = self._whole_s(task), self._left_s
-        if whole_s * LEAST_SHARE > left_s:
-            return False
+            if self._whole_s(task) * LEAST_SHARE > self._left_s:
+                return False
+        whole_s, left_s = self._whole_s(task), max(self._left_s, 1e-3)
         seconds = min(max(left_s / rivals, LEAST_SHARE * whole_s), MOST_SHARE * whole_s, left_s)
         share_s = budget_for(seconds / self._folds, self._pictures(task))
         budget_s = min(share_s, self._store.file.config.attack_budget_s or math.inf)
