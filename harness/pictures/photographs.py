@@ -18,7 +18,7 @@ from harness.pictures.readers import read_files
 # Where to look, as (x, y) from 0 to 1, for photographs that nobody has looked at: the middle, then around it.
 AROUND_THE_MIDDLE = ((0.5, 0.5), (0.35, 0.4), (0.65, 0.6), (0.65, 0.4), (0.35, 0.6))
 # The pixels of a collection's photographs that stay in memory; the others are read again when crops are made of them.
-PIXEL_BYTES = 256 * 2**20
+PIXEL_BYTES = 128 * 2**20
 _NOTHING = np.empty((0, 0, 3), np.uint8)
 
 
