@@ -59,7 +59,8 @@ def _weak(rows: pd.DataFrame) -> str:
     """Who was tried where little was recovered: what was recovered says nothing of who was not."""
     weakly = int((rows["weakly_attacked"] == True).sum())  # noqa: E712 - it may be missing
     if weakly == len(rows):
-        return "only linear was tried there, and a stronger attack (--attack best) may recover more"
+        stronger = "a stronger attack (--attack best, a larger --attack-total)"
+        return f"only linear was tried there, and {stronger} may recover more"
     others = f", linear alone at {weakly} of these {len(rows)} splits" if weakly else ""
     return f"tried there: {', '.join(dict.fromkeys(rows['attack']))}{others}"
 

@@ -41,7 +41,7 @@ def _of_the_attacker(row: Row) -> Iterator[str]:
     if row.flag("weakly_attacked"):
         yield (
             "weakly attacked: only linear was tried, and it stays within 3 dB of the floor; "
-            "a stronger attack (--attack best) may recover more"
+            "a stronger attack (--attack best, a larger --attack-total) may recover more"
         )
 
 

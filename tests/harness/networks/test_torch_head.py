@@ -12,7 +12,6 @@ from harness.networks.models import Model, PictureModel
 from harness.networks.splits import Cut, Network, SplitPoint
 from harness.networks.torch_head import BATCH, TorchHead
 from harness.pictures import Pictures
-from tests.parts.elsewhere import elsewhere
 
 SIZE = (16, 16)
 COUNTS = (1, 5, BATCH, BATCH + 4)
@@ -120,32 +119,7 @@ def test_it_leaves_the_pictures_and_the_networks_values_as_they_are(network: Net
     assert torch.equal(expected(network, network.points[-1], pictures), before[1])
 
 
-def test_on_another_processor_it_gives_the_same_values_and_the_network_stays_where_it_is(network: Network) -> None:
-    point, pictures = network.points[-1], some_pictures(network, BATCH)
-    with elsewhere() as device:
-        head = TorchHead(network, point, device=device)
-        seen = pictures.to(device).requires_grad_()
-        activations = head(seen)
-        assert activations.device == device
-        (gradient,) = torch.autograd.grad(activations[:, 0].sum(), seen)
-        assert gradient.cpu().abs().max() > 0
-        torch.testing.assert_close(activations.detach().cpu(), expected(network, point, pictures), atol=1e-5, rtol=1e-4)
-    constants = [*network.graph(1).parameters(), *network.graph(1).buffers()]
-    assert {value.device.type for value in constants} == {"cpu"}
-
-
 # int8
-
-
-def test_an_int8_twin_computes_its_activations_on_another_processor_as_well(
-    plain: Network, int8: QuantizedNetwork
-) -> None:
-    points, pictures = plain.all_points[1:], some_pictures(plain, BATCH)
-    (here,) = int8.activations(pictures, points)
-    with elsewhere() as device:
-        (there,) = int8.activations(pictures.to(device), points)
-        for index, value in there.items():
-            torch.testing.assert_close(value.cpu(), here[index], atol=1e-4, rtol=1e-3)
 
 
 @pytest.fixture(scope="module")

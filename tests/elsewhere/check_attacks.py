@@ -10,7 +10,7 @@ import torch
 from analysis import metrics
 from analysis.attacks import ATTACKS, Pairs, decoder, spectral, whitebox
 from analysis.metrics import psnr_db
-from tests.parts.elsewhere import elsewhere
+from tests.elsewhere.processor import elsewhere
 from tests.parts.smooth import mixing_head, smooth_pictures
 
 STEPS = 3
