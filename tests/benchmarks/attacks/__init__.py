@@ -14,6 +14,7 @@ PEERS: Registry[Attack] = Registry(
     "analysis.attacks.base:Attack",
     {
         "rmle": "tests.benchmarks.attacks.rmle:Rmle",
+        "dip": "tests.benchmarks.attacks.dip:Dip",
         "inverse_network": "tests.benchmarks.attacks.inverse_network:InverseNetwork",
         "transposed_decoder": "tests.benchmarks.attacks.transposed_decoder:TransposedDecoder",
     },
