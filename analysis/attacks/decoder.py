@@ -21,17 +21,20 @@ from analysis.attacks.validation import in_validation
 from analysis.metrics import LEAST_ERROR, psnr_db
 
 DEFAULT_BUDGET_S = 60.0
-WARM_BUDGET_S = 10.0
+WARM_BUDGET_S = 7.0
 MOST_STEPS = 20_000
 BATCH = 16
-LEARNING_RATE = 3e-3
+# Of kernels, by Muon, whose steps change them by as much in all directions; of biases and the last layer, by Adam.
+KERNELS_RATE, LEARNING_RATE = 0.01, 3e-3
 # Checkpoints are of a running mean of the weights over about 1 / (1 - this) steps.
 AVERAGING = 0.98
 # Channels where a place stands for 1, 2, 4, 8 and more pixels a side: most of the work is done where it is cheap.
 WIDTHS = (24, 32, 48, 96)
 MOST_VALIDATION_PICTURES = 64
 _STEPS_BETWEEN_CHECKPOINTS = 50
-_WARM_UP = 50
+_WARM_UP = 10
+# While steps are few, that mean is over one more for each so many.
+_AVERAGED_MORE_EVERY = 50
 
 
 class Decoder(CrossFitted):
@@ -44,7 +47,7 @@ class Decoder(CrossFitted):
     """
 
     name, access = "decoder", "black-box"
-    knows, cost = "pictures, and answers to queries", "60 s, or its budget; 10 s after its neighbour"
+    knows, cost = "pictures, and answers to queries", "60 s, or its budget; 7 s after its neighbour"
     fewest_sources = 3
     _network: _Corrector
 
@@ -153,7 +156,12 @@ class _Corrector(nn.Module):
             nn.init.zeros_(parameter)
 
     def warm_start(self, other: _Corrector) -> None:
-        """Take over the layers of another split's network that fit; stages are matched from the picture's side."""
+        """Take over the layers of another split's network that fit; stages are matched from the picture's side.
+
+        First layers that do not fit begin at zero: noise would undo what was taken over behind them.
+        """
+        for part in (self.enter, *self.stages):
+            nn.init.zeros_(part.get_submodule("0").get_parameter("weight"))
         pairs = [(self.enter, other.enter), (self.leave, other.leave)]
         pairs += list(zip(reversed(self.stages), reversed(other.stages), strict=False))
         for mine, theirs in pairs:
@@ -167,6 +175,27 @@ class _Corrector(nn.Module):
             x = stage(torch.cat([F.interpolate(x, size=size, mode="nearest"), resize(linear, size)], dim=1))
         change = F.pixel_shuffle(self.leave(x), self._pixels)
         return linear + resize(change, (linear.shape[2], linear.shape[3]))
+
+
+class _Optimizer:
+    """Muon (Jordan et al., 2024) for kernels, as matrices, and Adam for the rest: twice as good a step as Adam's."""
+
+    def __init__(self, network: _Corrector) -> None:
+        inner = [one for part in (network.enter, network.stages) for one in part.parameters()]
+        self._kernels = [one for one in inner if one.dim() > 1]
+        self._matrices = [kernel.detach().flatten(1) for kernel in self._kernels]  # in the same memory
+        others = [*(one for one in inner if one.dim() == 1), *network.leave.parameters()]
+        self._muon = torch.optim.Muon(self._matrices, weight_decay=0.0)
+        self._adam = torch.optim.Adam(others)
+
+    def step(self, share: float) -> None:
+        """A step at this share of the learning rates."""
+        for matrix, kernel in zip(self._matrices, self._kernels, strict=True):
+            matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
+        for optimizer, rate in ((self._muon, KERNELS_RATE), (self._adam, LEARNING_RATE)):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+            optimizer.step()
 
 
 def _width(size: Sequence[int], input_size: tuple[int, int]) -> int:
@@ -201,28 +230,21 @@ def _train(
     best, averaged = untrained, copy.deepcopy(network)
     highest = validation.psnr_db(best)
     progress.append(Progress(0.0, highest))
-    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
-    for step in range(1, MOST_STEPS + 1):
-        now = time.monotonic()
-        if now >= deadline:
-            break
-        for group in optimizer.param_groups:  # falls to nothing at the deadline, which is worth half a decibel
-            group["lr"] = LEARNING_RATE * min(
-                step / _WARM_UP, (1 + math.cos(math.pi * _share(began, now, deadline))) / 2
-            )
-        optimizer.zero_grad()
+    optimizer = _Optimizer(network)
+    step, now = 0, began
+    while now < deadline and step < MOST_STEPS:
+        step += 1
+        network.zero_grad()
         torch.autograd.backward(batches.loss(network))
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        # The rate falls to nothing at the deadline, which is worth half a decibel.
+        optimizer.step(min(step / _WARM_UP, (1 + math.cos(math.pi * (now - began) / (deadline - began))) / 2))
         for mean, current in zip(averaged.parameters(), network.parameters(), strict=True):
-            mean.data.lerp_(current.data, 1 - min(AVERAGING, step / (step + _WARM_UP)))
-        if step % _STEPS_BETWEEN_CHECKPOINTS == 0:
+            mean.data.lerp_(current.data, 1 - min(AVERAGING, step / (step + _AVERAGED_MORE_EVERY)))
+        now = time.monotonic()
+        if step % _STEPS_BETWEEN_CHECKPOINTS == 0 or step == MOST_STEPS or now >= deadline:
             reached = validation.psnr_db(averaged)
             if reached > highest:
                 highest, best = reached, copy.deepcopy(averaged)
-            progress.append(Progress(time.monotonic() - began, highest))
+            progress.append(Progress(now - began, highest))
     return best
-
-
-def _share(began: float, now: float, end: float) -> float:
-    return (now - began) / (end - began)

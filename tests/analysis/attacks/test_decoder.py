@@ -181,10 +181,10 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> list[bool]:
 
 def test_the_neighbours_weights_are_taken_over_where_shapes_fit() -> None:
     mine, theirs = corrector(20, 8, 0), corrector(30, 8, 1)
-    mine_before, theirs_before = copy.deepcopy(mine), copy.deepcopy(theirs)
+    theirs_before = copy.deepcopy(theirs)
     mine.warm_start(theirs)
     assert same(mine.enter, theirs.enter) == [False] + [True] * 9, "all but the weights of 20 channels in place of 30"
-    assert same(mine.enter, mine_before.enter)[0], "they stay its own"
+    assert not mine.enter.get_parameter("0.weight").any(), "they say nothing at first"
     assert all(same(mine.stages, theirs.stages))
     assert all(same(mine.leave, theirs.leave))
     assert all(same(theirs, theirs_before))
@@ -198,7 +198,8 @@ def test_stages_are_matched_from_the_pictures_side(sides: tuple[int, int]) -> No
     mine.warm_start(theirs)
     assert all(same(mine.leave, theirs.leave))
     assert all(same(mine.stages[-1], theirs.stages[-1]))
-    assert all(same(mine.stages[:-1], before.stages[:-1]))
+    for now, then in zip(mine.stages[:-1], before.stages[:-1], strict=True):
+        assert same(now, then) == [False] + [True] * 5, "all but its first weights, which are zero"
 
 
 def test_after_its_neighbour_it_is_soon_as_good_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
