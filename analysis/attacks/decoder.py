@@ -178,15 +178,15 @@ class _Corrector(nn.Module):
 
 
 class _Optimizer:
-    """Muon (Jordan et al., 2024) for kernels, as matrices, and Adam for the rest: twice as good a step as Adam's."""
+    """Muon (Jordan et al., 2024) for kernels, as matrices, and Adam for biases and the last layer."""
 
     def __init__(self, network: _Corrector) -> None:
         inner = [one for part in (network.enter, network.stages) for one in part.parameters()]
         self._kernels = [one for one in inner if one.dim() > 1]
         self._matrices = [kernel.detach().flatten(1) for kernel in self._kernels]  # in the same memory
         others = [*(one for one in inner if one.dim() == 1), *network.leave.parameters()]
-        self._muon = torch.optim.Muon(self._matrices, weight_decay=0.0)
-        self._adam = torch.optim.Adam(others)
+        self._muon: torch.optim.Optimizer = torch.optim.Muon(self._matrices, weight_decay=0.0)
+        self._adam: torch.optim.Optimizer = torch.optim.Adam(others)
 
     def step(self, share: float) -> None:
         """A step at this share of the learning rates."""
