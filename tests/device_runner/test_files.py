@@ -104,7 +104,7 @@ def test_a_lock_ends_with_its_process_not_with_that_process_s_children(tmp_path:
     script = (
         "import os, sys, time; from pathlib import Path; from device_runner.files import locked\n"
         "with locked(Path(sys.argv[1])):\n"
-        "    if child := os.fork(): print(child, flush=True)\n"
+        "    if not os.fork(): print(os.getpid(), flush=True)\n"  # the child: it has let go of the lock by then
         "    time.sleep(60)"
     )
     path = tmp_path / "lock"
