@@ -17,7 +17,7 @@ from harness.pictures.progress import Note, silent, told
 # The smallest crop as a share of the photograph's side; larger where it would have fewer pixels than the picture.
 SMALLEST_SHARE = 0.2
 # Training pictures are made as long as they would fit into this as float32, which attacks take them as; or this many.
-PICTURES_BYTES, FEWEST_MADE = 256 * 2**20, 600
+PICTURES_BYTES, FEWEST_MADE = 128 * 2**20, 600
 
 
 @dataclass(frozen=True)
