@@ -61,8 +61,9 @@ class WhiteBox(Attack):
         best = torch.full((len(activations), 3, *self._input_size), 0.5)
         lowest = torch.full((len(activations),), math.inf)
         for restart in range(RESTARTS):
-            noise = torch.randn(best.shape, generator=generator, device="cpu").to(best)
-            start = 0.5 + (_NOISE * noise if restart else torch.zeros_like(best))
+            start = torch.full_like(best, 0.5)
+            if restart:
+                start += _NOISE * torch.randn(best.shape, generator=generator, device="cpu").to(best)
             until = deadline - (RESTARTS - 1 - restart) * self._seconds / RESTARTS
             if course:
                 course.begin()
