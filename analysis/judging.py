@@ -54,10 +54,18 @@ def collect_pairs(
             for index, value in values.items():
                 kept = activations[index][start : start + BATCH]
                 kept.copy_(value[: len(kept)])
-    return {
-        index: Pairs(own[: counts[index]], values, pictures.train.sources[: counts[index]], pictures.photographs)
-        for index, values in activations.items()
-    }
+    return {index: paired(pictures, values, own) for index, values in activations.items()}
+
+
+def paired(pictures: Pictures, activations: Tensor, own: Tensor | None = None) -> Pairs:
+    """The receiver's own pictures, the first ones, with their activations (N x ...).
+
+    Args:
+        own: as many of these pictures or more as float32, where they are at hand.
+    """
+    count = len(activations)
+    first = pictures.train.first(count).as_float() if own is None else own[:count]
+    return Pairs(first, activations, pictures.train.sources[:count], pictures.photographs)
 
 
 def learned_from(pictures: Pictures) -> int:

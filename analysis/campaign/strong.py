@@ -21,10 +21,10 @@ from analysis.campaign.phases import Phase, Phases
 from analysis.campaign.shipped import shipped_cells, targets_of
 from analysis.campaign.subject import Variant
 from analysis.decision.deciding import by_worth
-from analysis.judging import FAILURES, collect_pairs
+from analysis.judging import FAILURES, collect_pairs, paired
 from analysis.run import Run
 from harness.networks.splits import SplitPoint
-from harness.networks.torch_head import BATCH, TorchHead
+from harness.networks.torch_head import BATCH, CPU, TorchHead
 from harness.results.schema import AUTO, Cell, LeakageRecord
 from harness.results.store import RunStore
 
@@ -68,14 +68,13 @@ class KeptActivations:
         while sum(one.numel() * one.element_size() for _, one in self._kept.values()) > self._most_bytes:
             del self._kept[max(self._kept, key=lambda key: self._kept[key][0])]
 
-    def pairs(self, variant: Variant, point: SplitPoint) -> Pairs:
-        """The pairs of a split, which are kept no longer; what was not is computed again."""
+    def pairs(self, variant: Variant, point: SplitPoint, device: torch.device = CPU) -> Pairs:
+        """The pairs of a split, which are kept no longer; what was not is computed again, on `device`."""
         pictures = variant.subject.pictures
         if (variant, point.index) not in self._kept:
-            return collect_pairs(variant.graph(), [point], pictures)[point.index]
+            return collect_pairs(variant.graph(), [point], pictures, device)[point.index]
         _, activations = self._kept.pop((variant, point.index))
-        own = pictures.train.first(len(activations))
-        return Pairs(own.as_float(), activations, own.sources, pictures.photographs)
+        return paired(pictures, activations)
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class _Spender:
         if self._left_s <= 0 or self._whole_s(task) * LEAST_SHARE > self._left_s:
             return False
         recorder = self._recorder(task.variant)
-        own = self._kept.pairs(task.variant, task.point).to(recorder.device)
+        own = self._kept.pairs(task.variant, task.point, recorder.device).to(recorder.device)
         if task.variant not in self._seconds_per_work:
             head = TorchHead(task.variant.subject.network, task.point, task.targets[0].cut, recorder.device)
             try:
