@@ -17,9 +17,10 @@ from analysis.campaign.leakage import AttackTarget, attack_network, write_pictur
 from harness.errors import ResultsError
 from harness.networks.splits import Network
 from harness.pictures import Fold, Pictures
-from harness.results.schema import Cell, RunConfig, RunFile
+from harness.results.schema import Cell
 from harness.results.store import RunStore
 from tests.parts.attacks import Raising
+from tests.parts.runs import small_run
 
 SIZE = (32, 32)
 
@@ -56,31 +57,7 @@ def shipped(tmp_path: Path, network: Network, pictures: Pictures) -> Callable[..
             | {"activation_shape": point.activation_shape, "precision": "fp32", "codec": "fp32", "threads": 1}
             | {"head_params": 0, "head_macs": 0, "activation_bytes": point.activation_bytes}
         )
-        config = RunConfig(
-            models=("small",),
-            split="all",
-            devices=("local",),
-            precisions=("fp32",),
-            input_size=SIZE,
-            attacks=attacks,
-            attack_budget_s=budget_s,
-            pictures="builtin",
-            weights="random",
-            seed=0,
-        )
-        file = RunFile(
-            run_id="run",
-            created="",
-            config=config,
-            environment={},
-            pictures="",
-            pictures_sha256="",
-            held_out=pictures.held_out.names,
-            held_out_sources=pictures.held_out.sources,
-            notices=(),
-            devices=(),
-            cells=(cell,),
-        )
+        file = small_run([cell], pictures, attacks, attack_budget_s=budget_s)
         store = RunStore.create(tmp_path / f"run-{len(list(tmp_path.iterdir()))}", file)
         for index, picture in enumerate(pictures.held_out.as_float()):
             store.keep_activation("c0", index, save({"activation": network.head(point)(picture[None]).contiguous()}))

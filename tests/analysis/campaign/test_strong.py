@@ -21,9 +21,10 @@ from analysis.judging import collect_pairs
 from analysis.run import Run
 from harness.networks.splits import Network
 from harness.pictures import Pictures
-from harness.results.schema import AUTO, Cell, LeakageRecord, RoundRecord, RunConfig, RunFile
+from harness.results.schema import AUTO, Cell, LeakageRecord, RoundRecord
 from harness.results.store import RunStore
 from tests.analysis.conftest import SIZE
+from tests.parts.runs import small_run
 
 ENOUGH_S, NOTHING_S = 600.0, 1e-3
 Ship = Callable[..., RunStore]
@@ -63,31 +64,7 @@ def ship(tmp_path: Path, network: Network, pictures: Pictures) -> Ship:
         total_s: float | None, *, splits: Sequence[int] = (1, 2, 3), devices: Sequence[str] = ("local",)
     ) -> RunStore:
         cells = [_cell(network, index, device) for index in splits for device in devices]
-        config = RunConfig(
-            models=("small",),
-            split="all",
-            devices=tuple(devices),
-            precisions=("fp32",),
-            input_size=SIZE,
-            attacks=("linear",),
-            attack_total_s=total_s,
-            pictures="builtin",
-            weights="random",
-            seed=0,
-        )
-        file = RunFile(
-            run_id="run",
-            created="",
-            config=config,
-            environment={},
-            pictures="",
-            pictures_sha256="",
-            held_out=pictures.held_out.names,
-            held_out_sources=pictures.held_out.sources,
-            notices=(),
-            devices=(),
-            cells=tuple(cells),
-        )
+        file = small_run(cells, pictures, ["linear"], attack_total_s=total_s)
         store = RunStore.create(tmp_path / "run", file)
         for cell in cells:
             head = network.head(network.points[cell.split_index])
