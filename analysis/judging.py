@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from device_runner.errors import SplitbenchError
 from harness.networks.splits import CuttableGraph, Network, SplitPoint
 from harness.networks.torch_head import BATCH, CPU
 from harness.pictures import Fold, Pictures, PictureSet
-from harness.pictures.crops import PICTURES_BYTES
+from harness.pictures.crops import most_training_pictures
 from harness.results.schema import TRAIN_PICTURES
 
 # Activations of the receiver's own pictures that are kept per split, and at once.
@@ -70,8 +69,8 @@ def paired(pictures: Pictures, activations: Tensor, own: Tensor | None = None) -
 
 def learned_from(pictures: Pictures) -> int:
     """How many of the receiver's own pictures attacks learn from at most: the first ones, in memory as float32."""
-    _, *shape = pictures.train.pixels.shape
-    return min(len(pictures.train), max(TRAIN_PICTURES, PICTURES_BYTES // (4 * math.prod(shape))))
+    height, width = pictures.train.pixels.shape[2:]
+    return min(len(pictures.train), most_training_pictures((height, width)))
 
 
 def groups(points: Sequence[SplitPoint], available: int) -> Iterator[list[SplitPoint]]:

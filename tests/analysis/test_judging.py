@@ -37,9 +37,9 @@ def test_a_large_activation_is_collected_for_fewer_pictures(
 def test_attacks_learn_from_no_more_pictures_than_memory_has_room_for(
     network: Network, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("analysis.judging.PICTURES_BYTES", 7 * pictures.train.as_float()[0].nbytes)
+    monkeypatch.setattr("harness.pictures.crops.PICTURES_BYTES", 7 * pictures.train.as_float()[0].nbytes)
     assert learned_from(pictures) == len(pictures.train), "what is learned from by default always is"
-    monkeypatch.setattr("analysis.judging.TRAIN_PICTURES", 5)
+    monkeypatch.setattr("harness.pictures.crops.FEWEST_MADE", 5)
     own = collect_pairs(network, network.points[1:], pictures)
     assert {len(pairs) for pairs in own.values()} == {7}
 
