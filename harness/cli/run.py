@@ -224,7 +224,7 @@ def _attacks(asked: dict[str, object]) -> dict[str, object]:
             raise click.UsageError("--attack-total is for --attack auto; --attack-budget bounds attacks that are named")
         return {"attacks": attacks}
     if len(attacks) > 1:
-        remedy = "name it once" if set(attacks) == {AUTO} else "leave out it, or the others"
+        remedy = "name it once" if set(attacks) == {AUTO} else "leave it out, or the others"
         raise click.UsageError(f"--attack auto chooses attacks itself: {remedy}")
     return {"attacks": ("linear",), "attack_total_s": total_s or options.ATTACK_TOTAL_S}
 

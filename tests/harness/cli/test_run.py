@@ -115,7 +115,7 @@ def test_auto_is_linear_at_every_split_and_a_total_for_a_stronger_attack(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--attack", "auto", "--attack", "linear"], "chooses attacks itself: leave out it, or the others"),
+        (["--attack", "auto", "--attack", "linear"], "chooses attacks itself: leave it out, or the others"),
         (["--attack", "auto", "--attack", "auto"], "name it once"),
         (["--attack", "linear", "--attack-total", "10m"], "--attack-total is for --attack auto"),
         (["--attack-total", "0s"], "'0s' is not a valid duration"),
