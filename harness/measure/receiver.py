@@ -7,6 +7,7 @@ import re
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,19 @@ SILENCE_S = 60.0
 AnyArray = npt.NDArray[Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the tail made of an activation.
+
+    Attributes:
+        logits: float32.
+        decode_ns: what the codec took to make the activation of what travelled; the rest is the tail's.
+    """
+
+    logits: AnyArray
+    decode_ns: int
+
+
 @dataclass
 class Session:
     """One (cell, round) that the receiver is waiting for.
@@ -35,7 +49,7 @@ class Session:
         max_payload_bytes: from the manifest, known before anything arrives.
         shape, dtype: what an activation must look like.
         pictures: how many there are; a frame for another one is refused.
-        answer: the tail: activation as received -> logits, float32.
+        answer: the tail: activation as received -> logits.
         keep: stores a payload under its picture's number, after the answer has gone out.
         refusals: why connections were refused, newest last.
         broken: what keeps the receiver from storing (no space left): the run cannot go on.
@@ -47,7 +61,7 @@ class Session:
     shape: tuple[int, ...]
     dtype: str
     pictures: int
-    answer: Callable[[AnyArray], AnyArray]
+    answer: Callable[[AnyArray], Answer]
     keep: Callable[[int, bytes], None]
     refusals: list[str] = field(default_factory=list)
     broken: SplitbenchError | None = None
@@ -192,9 +206,14 @@ def _take_one(connection: socket.socket, session: Session, payload: bytes) -> No
             remedy="check that the sender runs the same plan",
         )
     write_frame(connection, Frame({"kind": "received"}, {}))
-    picture, activation = _check(decode_payload(payload), session)
-    answer = np.ascontiguousarray(session.answer(activation), dtype=np.float32)
-    write_frame(connection, Frame({"kind": "answer"}, {"answer": answer}))
+    start = time.perf_counter_ns()
+    frame = decode_payload(payload)
+    parse_ns = time.perf_counter_ns() - start
+    picture, activation = _check(frame, session)
+    answer = session.answer(activation)
+    logits = np.ascontiguousarray(answer.logits, dtype=np.float32)
+    told = {"kind": "answer", "decode_ns": str(parse_ns + answer.decode_ns)}
+    write_frame(connection, Frame(told, {"answer": logits}))
     session.keep(picture, payload)
     write_frame(connection, Frame({"kind": "stored"}, {}))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from harness.measure.affinity import core_mask
 from harness.measure.cool_down import CoolDown
 from harness.measure.energy import with_energy
 from harness.measure.ready import ReadyDevice
-from harness.measure.receiver import AnyArray, Session
+from harness.measure.receiver import Answer, AnyArray, Session
 from harness.measure.verification import PROGRAM_LIMIT_S, device_job, host_job
 from harness.networks.cutting import channels_last
 from harness.networks.graph import op_name
@@ -252,14 +253,16 @@ class _DeviceSession:
         ]
 
 
-def make_answer(tail: fx.GraphModule, codec: Codec) -> Callable[[AnyArray], AnyArray]:
+def make_answer(tail: fx.GraphModule, codec: Codec) -> Callable[[AnyArray], Answer]:
     """What the workstation does with an activation as it was received: read it, and finish the network."""
     convolves = any(op_name(node) == "conv2d" for node in tail.graph.nodes)
 
-    def answer(received: AnyArray) -> AnyArray:
+    def answer(received: AnyArray) -> Answer:
+        start = time.perf_counter_ns()
         value = codec.decode(torch.from_numpy(received.copy()))  # what was received is read-only
+        decode_ns = time.perf_counter_ns() - start
         with torch.no_grad():
             logits: torch.Tensor = tail(channels_last(value) if convolves else value)
-        return logits.numpy()
+        return Answer(logits.numpy(), decode_ns)
 
     return answer

@@ -32,7 +32,7 @@ from device_runner.frames import Frame, encode_payload
 from device_runner.link import LinkShape
 from device_runner.report import Shipment
 from device_runner.runner import Job, Shipping, run_program
-from harness.measure.receiver import Receiver, Session
+from harness.measure.receiver import Answer, Receiver, Session
 from tests.benchmarks.comparison import Result, in_pairs, judge
 from tests.parts.adbd.phone import AdbServer, Phone, adb_server, phone
 from tests.parts.sshd import Pi, raspberry_pi
@@ -199,7 +199,7 @@ def _ship(shape: LinkShape, count: int) -> list[Shipment]:
         shape=(1, *PICTURE),
         dtype="uint8",
         pictures=count,
-        answer=lambda _: np.zeros((1, 1000), np.float32),
+        answer=lambda _: Answer(np.zeros((1, 1000), np.float32), decode_ns=0),
         keep=lambda _, __: None,
     )
     pixels = np.random.default_rng(0).integers(0, 256, (count, *PICTURE), dtype=np.uint8)

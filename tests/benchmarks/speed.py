@@ -25,7 +25,7 @@ from device_runner.frames import Frame, encode_payload
 from harness.export.exporter import ExportSettings, export
 from harness.export.manifest import Exported
 from harness.export.program import Program
-from harness.measure.receiver import Receiver, Session
+from harness.measure.receiver import Answer, Receiver, Session
 from harness.networks.models import DEFAULT_MODEL, load_model
 from harness.networks.splits import Network, SplitPoint
 from tests.benchmarks.comparison import Result, in_pairs, judge
@@ -88,7 +88,7 @@ def _framed(pictures: Path) -> float:
         shape=(1, *MEGABYTE_PICTURE),
         dtype="uint8",
         pictures=FRAMES,
-        answer=lambda _: np.zeros((1, 1000), np.float32),
+        answer=lambda _: Answer(np.zeros((1, 1000), np.float32), decode_ns=0),
         keep=lambda _, __: None,
     )
     with Receiver() as receiver, receiver.expect(session):

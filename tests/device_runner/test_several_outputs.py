@@ -24,7 +24,7 @@ from device_runner.frames import HEADER_BYTES, Frame, decode_payload, encode_pay
 from device_runner.link import LinkShape
 from device_runner.report import OutputReport, RunnerReport, Verification
 from device_runner.runner import Job, Shipping, UnverifiedError, run_program
-from harness.measure.receiver import Receiver, Session
+from harness.measure.receiver import Answer, Receiver, Session
 from tests.device_runner.conftest import Heads, lower
 
 LIMIT_S = 60.0
@@ -238,7 +238,7 @@ def sessions_of(survey: Survey, stored: list[dict[int, bytes]]) -> list[Session]
             shape=output.shape,
             dtype=str(output.dtype),
             pictures=len(survey.pictures),
-            answer=lambda activation: activation.astype(np.float32).mean((2, 3)),
+            answer=lambda activation: Answer(activation.astype(np.float32).mean((2, 3)), decode_ns=0),
             keep=kept.__setitem__,
         )
         for cell, output, kept in zip(CELLS, survey.outputs[0], stored, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from device_runner.frames import ConnectionEndedError, Frame, encode_payload, read_frame, write_frame
 from harness.errors import ReceiverError, ResultsError
 from harness.measure import receiver as module
-from harness.measure.receiver import Receiver, Session
+from harness.measure.receiver import Answer, Receiver, Session
 from harness.results.files import write_whole
 
 SHAPE = (1, 4, 6, 6)
@@ -37,6 +38,11 @@ TOO_MANY = max(LARGEST, module.HELLO_BYTES) + 1  # of either
 def twice_the_sums(activation: npt.NDArray[Any]) -> npt.NDArray[Any]:
     sums: npt.NDArray[Any] = activation.sum((2, 3)) * 2
     return sums
+
+
+def quick(logits: npt.NDArray[Any]) -> Answer:
+    """An answer whose codec took no time."""
+    return Answer(logits, decode_ns=0)
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def session(stored: dict[int, bytes]) -> Session:
         shape=SHAPE,
         dtype="float32",
         pictures=PICTURES,
-        answer=twice_the_sums,
+        answer=lambda activation: quick(twice_the_sums(activation)),
         keep=stored.__setitem__,
     )
 
@@ -116,7 +122,7 @@ def test_what_is_right_is_answered_and_stored_as_it_came(
 
 
 def test_the_answer_is_float32_whatever_the_tail_gives(receiver: Receiver, session: Session) -> None:
-    session.answer = lambda activation: twice_the_sums(activation).astype(np.float64).T
+    session.answer = lambda activation: quick(twice_the_sums(activation).astype(np.float64).T)
     with receiver.expect(session), connected(receiver) as connection:
         greet(connection, receiver)
         answer = ship(connection, activation_frame()).tensors["answer"]
@@ -124,12 +130,22 @@ def test_the_answer_is_float32_whatever_the_tail_gives(receiver: Receiver, sessi
     assert np.array_equal(answer, twice_the_sums(ACTIVATION).T)
 
 
+def test_the_answer_tells_how_long_reading_the_activation_took(receiver: Receiver, session: Session) -> None:
+    session.answer = lambda activation: Answer(twice_the_sums(activation), decode_ns=10**10)
+    with receiver.expect(session), connected(receiver) as connection:
+        greet(connection, receiver)
+        start = time.perf_counter_ns()
+        told_ns = int(ship(connection, activation_frame()).metadata["decode_ns"])
+        taken_ns = time.perf_counter_ns() - start
+    assert 10**10 < told_ns < 10**10 + taken_ns  # the frame's parsing, and what the codec took
+
+
 def test_the_threads_that_a_tail_ran_on_end_with_its_connection(receiver: Receiver, session: Session) -> None:
     threads = []
 
-    def answer(activation: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def answer(activation: npt.NDArray[Any]) -> Answer:
         threads.append(threading.current_thread())
-        return twice_the_sums(activation)
+        return quick(twice_the_sums(activation))
 
     session.answer = answer
     with receiver.expect(session), connected(receiver) as connection:
@@ -296,7 +312,7 @@ def other(other_stored: dict[int, bytes]) -> Session:
         shape=OTHER_SHAPE,
         dtype="int8",
         pictures=PICTURES,
-        answer=lambda activation: -activation.astype(np.float32),
+        answer=lambda activation: quick(-activation.astype(np.float32)),
         keep=other_stored.__setitem__,
     )
 
@@ -461,7 +477,7 @@ def test_a_stranger_cannot_hold_the_door_for_long(
 
 
 def test_a_tail_that_fails_is_told(receiver: Receiver, session: Session, stored: dict[int, bytes]) -> None:
-    def fails(_: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def fails(_: npt.NDArray[Any]) -> Answer:
         raise RuntimeError("the tail cannot")
 
     session.answer = fails
@@ -470,7 +486,7 @@ def test_a_tail_that_fails_is_told(receiver: Receiver, session: Session, stored:
         write_frame(connection, activation_frame())
         assert "the tail cannot" in refusal(connection)
     assert stored == {}
-    session.answer = twice_the_sums
+    session.answer = lambda activation: quick(twice_the_sums(activation))
     assert_still_serves(receiver, session, stored)
 
 
