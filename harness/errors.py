@@ -7,6 +7,7 @@ SplitbenchError
 ├── PictureError      pictures are missing, unreadable or too few
 ├── ResultsError      a run folder is damaged, unknown or of another version
 ├── ReceiverError     a device's connection was refused or broke off
+├── TailError         the workstation could not finish a network
 └── LostDeviceError   a device that was being measured does not answer any more
 """
 
@@ -37,6 +38,10 @@ class ResultsError(SplitbenchError):
 
 class ReceiverError(SplitbenchError):
     """A device's connection was refused or broke off."""
+
+
+class TailError(SplitbenchError):
+    """The workstation could not finish a network: its engine failed, or died."""
 
 
 class LostDeviceError(SplitbenchError):

@@ -18,6 +18,7 @@ from analysis.campaign.inputs import Inputs
 from analysis.campaign.phases import Phase, Phases
 from analysis.campaign.selection import anchors, everything, heads, surveys
 from analysis.campaign.subject import Subject, Variant
+from analysis.campaign.tails import Tails
 from analysis.decision.front import on_front
 from analysis.estimate import find_anchors, survey_results, widest_gap
 from analysis.run import Run
@@ -26,6 +27,7 @@ from harness.export.manifest import Exported
 from harness.export.program import Program
 from harness.measure.ready import ReadyDevice
 from harness.measure.rounds import Work, measure, work_name
+from harness.networks.splits import SplitPoint
 from harness.results.axes import curve_key
 from harness.results.files import write_whole
 from harness.results.schema import Cell, RoundRecord, RunConfig
@@ -75,6 +77,7 @@ class Campaign:
     store: RunStore
     inputs: Inputs
     devices: list[ReadyDevice]
+    tails: Tails
     phases: Phases
     lost: list[LostDeviceError] = field(default_factory=list)
 
@@ -182,6 +185,7 @@ class Campaign:
         if not made:
             return
         self._keep_facts(made)
+        self._prepare_tails(made)
         queues = [(ready, self._work(ready, made, anchor=anchor)) for ready in self.devices]
         total = rounds * sum(len(work) for _, queue in queues for work in queue.values())
         with self.phases.phase(Phase.MEASURE, total):
@@ -221,25 +225,35 @@ class Campaign:
                     self.store.journal.keep_round(failed)
         self.store.keep_cells([cell.model_copy(update=facts.get(cell.hash, {})) for cell in self.store.file.cells])
 
+    def _prepare_tails(self, made: Made) -> None:
+        by_subject: dict[Subject, dict[SplitPoint, None]] = defaultdict(dict)
+        for (variant, program), outcome in made.items():
+            if isinstance(outcome, Exported):
+                by_subject[variant.subject] |= dict.fromkeys(program.points)
+        for subject, points in by_subject.items():
+            self.tails.prepare(subject, points)
+
     def _work(self, ready: ReadyDevice, made: Made, *, anchor: bool) -> Queue:
         """A device's work, by input size."""
         work: dict[tuple[int, int], list[Work]] = defaultdict(list)
         results = survey_results(self.store.journal.rounds().values())
         for (variant, program), outcome in made.items():
-            network = variant.subject.network
+            subject = variant.subject
             for cells in groups(self.store, variant, program):
                 if cells[0].device != ready.entry.label or not isinstance(outcome, Exported):
                     continue
-                tails = tuple(network.tail(network.points[cell.split_index]) for cell in cells)
+                outputs = zip(program.points, outcome.manifest.outputs, strict=True)
+                tails = tuple(self.tails.request(subject, point, output.codec) for point, output in outputs)
                 one = Work(
                     title=f"{variant.name} {program.name}",
                     cells=cells,
                     program=outcome,
                     tails=tails,
+                    engine=self.tails.engine(subject),
                     is_kept=program.profiled or cells[0].hash not in results,
                     anchor=anchor and not program.profiled,
                 )
-                work[network.model.input_size].append(one)
+                work[subject.model.input_size].append(one)
         return work
 
     def _run_queue(self, ready: ReadyDevice, queue: Queue, ended: Event | None = None) -> None:
@@ -254,7 +268,7 @@ class Campaign:
     def _run(self, ready: ReadyDevice, work: Sequence[Work], pictures: Path, ended: Event) -> None:
         names = {one.name: one.title for one in work}
         where = "" if len(self.config.devices) == 1 else f"{ready.entry.label}, "
-        for record in measure(self.store, work, ready, pictures):
+        for record in measure(self.store, work, ready, pictures, self.tails.process):
             if record.status == "failed":
                 self.phases.note(f"{where}{names[record.work]}: {record.reason}")
             self.phases.step(f"{where}round {record.round + 1}: {names[record.work]}")

@@ -18,7 +18,8 @@ from harness.measure.cool_down import CoolDown
 from harness.networks.models import WEIGHTS, load_model
 from harness.networks.splits import Network
 from harness.pictures import Pictures, load_pictures, summary
-from harness.results.schema import NetworkConfig, RunConfig, RunFile
+from harness.results.schema import AUTO, NetworkConfig, RunConfig, RunFile
+from harness.tails import ENGINES
 from harness.workstation.compute import Compute
 
 FOLDS_NOTICE = (
@@ -145,10 +146,12 @@ def check_config(config: RunConfig) -> None:
     """What can be wrong with the options is known now, not after an hour.
 
     Raises:
-        UsageError: a device, link, affinity, processor or cool-down that cannot be read, or a device or network named
-            twice.
+        UsageError: a device, link, affinity, processor, tail engine or cool-down that cannot be read or had, or a
+            device or network named twice.
     """
     Compute.of(config.compute)
+    if config.tail != AUTO and (reason := ENGINES.load(config.tail).unavailable()):
+        raise UsageError(f"--tail {config.tail}: {reason}", remedy="leave it out: the fastest engine is taken")
     if len(set(config.models)) < len(config.models):
         raise UsageError("a network is named twice", remedy="name each once")
     for address in config.devices:

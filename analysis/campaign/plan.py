@@ -51,7 +51,7 @@ def _cells(
     """A split's cells; one that this precision cannot be cut at keeps its place, with the reason."""
     network, cut = variant.subject.network, variant.cut(point)
     program = program_hash(network, Program.head(point), export_settings(variant, exported))
-    loops = (config.warmup, config.iterations, config.rounds, config.seed)
+    loops = (config.warmup, config.iterations, config.rounds, config.seed, config.tail, config.tail_threads)
     codec = cut.codec if isinstance(cut, Cut) else Fp32()
     for device in devices:
         for threads in config.threads:

@@ -15,6 +15,11 @@ DEFAULT_MODEL = "efficientnet_lite0"
 ATTACK_TOTAL_S = 60.0
 
 
+def cores() -> int:
+    """Cores of this machine that we may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Size(click.ParamType[Any]):
     """SIDE or HEIGHTxWIDTH, in pixels."""
 

@@ -57,6 +57,20 @@ if TYPE_CHECKING:
 @click.option(
     "--cool-down", type=options.Text(), metavar="5s|50C", help="Before each cell: wait so long, or until it is so cool."
 )
+@click.option(
+    "--tail",
+    type=options.Text(),
+    default="auto",
+    metavar="auto|torch|executorch|cuda|mps",
+    help="What finishes the network on this machine; auto measures each and takes the fastest.",
+)
+@click.option(
+    "--tail-threads",
+    type=click.IntRange(1, 256),
+    default=options.cores,
+    show_default=False,
+    help="Of the tail; all of this machine's cores by default.",
+)
 @click.option("--warmup", type=click.IntRange(0, 10_000), default=3, help="Warm-ups per round.")
 @click.option("--iterations", type=click.IntRange(1, 100_000), default=10, help="Timed runs per round.")
 @click.option(
@@ -182,6 +196,7 @@ def _carry_out(store: RunStore, inputs: Inputs, devices: list[ReadyDevice], disp
     from analysis import Run
     from analysis.campaign.carry_out import Campaign
     from analysis.campaign.inputs import unmeasured
+    from analysis.campaign.tails import Tails
     from harness.cli.show import show
 
     def show_now() -> None:
@@ -195,8 +210,9 @@ def _carry_out(store: RunStore, inputs: Inputs, devices: list[ReadyDevice], disp
             show_now()
             display.note("head times marked ≈ are estimates; the heads are measured now, and Ctrl-C leaves a valid run")
 
-    campaign = Campaign(store, inputs, devices, phases)
-    campaign.carry_out(on_survey)
+    with Tails.of_run(store, inputs.exported, phases) as tails:
+        campaign = Campaign(store, inputs, devices, tails, phases)
+        campaign.carry_out(on_survey)
     show_now()
     for error in campaign.lost[:1]:  # all were noted when they happened
         raise error

@@ -96,15 +96,19 @@ def program_folder(network: Network, program: Program, settings: ExportSettings)
     """Where a program is kept: the last part is a hash over everything that it depends on."""
     point = program.points[0]
     name = "survey" if program.profiled else safe_name(f"{point.index:03d}-{point.name}")
+    if program.start:
+        name = safe_name(f"{program.start.index:03d}-to-{point.index:03d}-{point.name}")
     return settings.root / safe_name(network.model.name) / name / program_hash(network, program, settings)
 
 
 def program_hash(network: Network, program: Program, settings: ExportSettings) -> str:
     """Over everything that a program depends on."""
     digests = [network.digests[point.node] for point in program.points]
+    start = [network.digests[program.start.node]] if program.start else []
     return digest(
         MANIFEST_FORMAT, network.weights_sha256, digests, program.profiled, network.model.input_size,
         settings.precision, settings.calibration_sha256, library_versions(), settings.reference.numpy().tobytes(),
+        *start,
     )[:16]  # fmt: skip
 
 
@@ -157,7 +161,7 @@ class _Exporter:
             yield from ((request.program, exc) for request in requests)
             return
         warm_up()
-        waiting = sorted(requests, key=lambda request: (len(request.program.points), request.program.points[-1].index))
+        waiting = sorted(requests, key=lambda request: _length(request.program))
         workers: dict[Connection, _Worker] = {}
         idle = [self._add_worker(workers) for _ in range(min(self._places(), len(waiting)))]
         try:
@@ -172,7 +176,8 @@ class _Exporter:
                     worker.work = started
                     with suppress(ConnectionError):  # it was killed while it waited: its end is read below
                         nodes = tuple(output.cut.node for output in started.outputs)
-                        worker.connection.send(LoweringRequest(nodes, started.scratch / PROGRAM))
+                        start = request.program.start.node if request.program.start else None
+                        worker.connection.send(LoweringRequest(nodes, started.scratch / PROGRAM, start))
                 busy = [w.connection for w in workers.values() if w.work]
                 for connection in wait(busy) if busy else ():  # waiting for nothing would never end
                     worker = workers[connection]  # type: ignore[index]
@@ -259,13 +264,15 @@ class _Exporter:
                 "profiled": program.profiled,
                 "pte_sha256": file_sha256(path),
                 "pte_bytes": path.stat().st_size,
-                "delegated_share": _delegated_share(program.points[-1], lowered),
+                "start": program.start.index if program.start else None,
+                "delegated_share": None if program.start else _delegated_share(program.points[-1], lowered),
             }
         )
-        tensors = {f"activation.{i}": output.expected.numpy() for i, output in enumerate(work.outputs)}
-        reference = Frame({}, {"picture": self.settings.reference.numpy(), **tensors})
         (work.scratch / MANIFEST).write_text(manifest.model_dump_json(indent=1))
-        (work.scratch / REFERENCE).write_bytes(encode_payload(reference))
+        if program.start is None:
+            tensors = {f"activation.{i}": output.expected.numpy() for i, output in enumerate(work.outputs)}
+            reference = Frame({}, {"picture": self.settings.reference.numpy(), **tensors})
+            (work.scratch / REFERENCE).write_bytes(encode_payload(reference))
         return Exported(folder=work.request.folder, manifest=manifest)
 
     def _outputs(self, work: _Started, lowered: Lowered) -> Iterator[Output]:
@@ -280,6 +287,11 @@ class _Exporter:
                 tolerance_cosine=output.min_cosine,
                 operators=operators if work.request.program.profiled else {},
             )
+
+
+def _length(program: Program) -> tuple[int, int]:
+    """Orders programs by how long lowering takes."""
+    return len(program.points), program.points[-1].index - (program.start.index if program.start else 0)
 
 
 def _require_finite(point: SplitPoint, value: Tensor) -> None:

@@ -19,17 +19,24 @@ from torch.fx import traceback
 from device_runner.raised import class_and_message
 from harness.export.operators import count_operators
 from harness.networks.constants import compute_weights, separate_constants
-from harness.networks.cutting import extract_head
+from harness.networks.cutting import capture, extract_head, extract_tail
 from harness.networks.folding import fold_batch_norm
 from harness.networks.macs import node_macs
 
 
 @dataclass(frozen=True)
 class LoweringRequest:
-    """The nodes whose values the program returns, and where it goes."""
+    """What becomes a program.
+
+    Attributes:
+        nodes: whose values it returns.
+        target: where it goes.
+        start: the node whose value it takes; None: the picture.
+    """
 
     nodes: tuple[str, ...]
     target: Path
+    start: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,11 @@ def serve(graph: fx.GraphModule, picture: Tensor, requests: Connection, inherite
 def _attempt(graph: fx.GraphModule, picture: Tensor, request: LoweringRequest) -> Lowered:
     gc.disable()  # lowering makes millions of small objects that live as long as it does
     try:
-        return lower(extract_head(graph, *request.nodes), picture, request.target)
+        program, example = extract_head(graph, *request.nodes), picture
+        if request.start:
+            example = capture(graph, picture, {request.start: 0})[0]
+            program = extract_tail(program, request.start)
+        return lower(program, example, request.target)
     except OSError as exc:
         return Lowered(failure=f"{request.target.name} cannot be written ({exc.strerror}); free disk space")
     except Exception as exc:  # the exporter raises anything; the row carries the reason
@@ -97,12 +108,12 @@ def _attempt(graph: fx.GraphModule, picture: Tensor, request: LoweringRequest) -
         gc.collect()
 
 
-def lower(head: fx.GraphModule, picture: Tensor, target: Path) -> Lowered:
+def lower(head: fx.GraphModule, example: Tensor, target: Path) -> Lowered:
     """Lower a program through XNNPACK and write it.
 
     Args:
-        head: one output, or the several of a survey.
-        picture: an example input, 1 x 3 x H x W on [0, 1].
+        head: one output, or the several of a survey; or a part of a tail.
+        example: an input, N = 1: a picture on [0, 1], or an activation.
     """
     # Its import takes 5 s, and a command that lowers nothing goes without.
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -114,7 +125,7 @@ def lower(head: fx.GraphModule, picture: Tensor, target: Path) -> Lowered:
     operators = count_operators(head)
     for node in head.graph.nodes:
         node.meta.clear()  # every lowering pass would copy it along
-    manager = to_edge_transform_and_lower(torch.export.export(head, (picture,)), partitioner=[XnnpackPartitioner()])
+    manager = to_edge_transform_and_lower(torch.export.export(head, (example,)), partitioner=[XnnpackPartitioner()])
     outside = sum(node_macs(n) for n in manager.exported_program().graph.nodes if n.op == "call_function")
     with target.open("wb") as stream:
         manager.to_executorch().write_to_file(stream)

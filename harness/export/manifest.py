@@ -49,6 +49,7 @@ class Manifest(StrictModel):
 
     Attributes:
         outputs: a head has one; at split 0 it is the picture itself, and there is no program.
+        start: the split whose activation it takes, of a part of a tail; None: the picture.
         profiled: its operators are timed one by one (`harness.export.program.Program`).
         delegated_share: of the program's multiply-accumulates, the share that XNNPACK took over; None without any.
         versions: libraries that made the program.
@@ -60,6 +61,7 @@ class Manifest(StrictModel):
     input_size: tuple[int, int]
     precision: Literal["fp32", "int8"]
     outputs: tuple[Output, ...]
+    start: int | None = None
     profiled: bool = False
     pte_sha256: str | None = None
     pte_bytes: int | None = None
@@ -71,7 +73,7 @@ class Exported(BaseModel):
     """A program on disk: its folder and its manifest. Split 0 has neither program nor reference.
 
     Attributes:
-        folder: holds head.pte, manifest.json and reference.safetensors; None at split 0.
+        folder: holds head.pte, manifest.json and, for what runs on devices, reference.safetensors; None at split 0.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -86,8 +88,11 @@ class Exported(BaseModel):
 
     @property
     def reference(self) -> Path | None:
-        """The reference picture and what the outputs are expected to be: `picture`, `activation.0`, .., or None."""
-        return self.folder / REFERENCE if self.folder else None
+        """The reference picture and what the outputs are expected to be: `picture`, `activation.0`, ..
+
+        None at split 0, and for a part of a tail, which no runner verifies: its engine does, with the whole tail.
+        """
+        return self.folder / REFERENCE if self.folder and self.manifest.start is None else None
 
 
 def read_exported(folder: Path) -> Exported | None:

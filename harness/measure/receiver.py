@@ -11,34 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from device_runner.errors import FrameError, SplitbenchError
 from device_runner.frames import ConnectionEndedError, Frame, decode_payload, read_frame, read_payload, write_frame
 from harness.errors import ReceiverError, ResultsError
+from harness.tails.answer import Answer, AnyArray
 
 HELLO_BYTES = 4096
 HELLO_S = 5.0
 LINGER_S = 1.0
 SILENCE_S = 60.0
-
-AnyArray = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What the tail made of an activation.
-
-    Attributes:
-        logits: float32.
-        decode_ns: what the codec took to make the activation of what travelled; the rest is the tail's.
-    """
-
-    logits: AnyArray
-    decode_ns: int
 
 
 @dataclass

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
-from torch import fx
 
 from device_runner.devices import Device
 from device_runner.devices.probe import DeviceState, read_state
 from device_runner.errors import DeviceError, HeldError, RunnerError
 from device_runner.files import digest
 from device_runner.runner import Job, Shipping, UnverifiedError, run_program
-from harness.codecs import Codec
-from harness.errors import LostDeviceError
+from harness.errors import LostDeviceError, TailError
 from harness.export.manifest import Exported
 from harness.measure.affinity import core_mask
 from harness.measure.cool_down import CoolDown
 from harness.measure.energy import with_energy
 from harness.measure.ready import ReadyDevice
-from harness.measure.receiver import Answer, AnyArray, Session
+from harness.measure.receiver import Session
 from harness.measure.verification import PROGRAM_LIMIT_S, device_job, host_job
-from harness.networks.cutting import channels_last
-from harness.networks.graph import op_name
-from harness.results.schema import Cell, RoundRecord
+from harness.results.schema import Cell, RoundRecord, TailUse
 from harness.results.store import RunStore
+from harness.tails.process import LoadedTail, TailProcess, TailRequest
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,8 @@ class Work:
 
     Attributes:
         title: what progress calls it.
-        tails: activation (float32) -> logits; at split 0 the whole network.
+        tails: what answers each activation; at split 0 the whole network.
+        engine: that they are to run on.
         is_kept: its activations are those that are attacked; a head's are not where a survey has shipped them already.
         anchor: it is measured for the sake of its neighbours' profiled times.
     """
@@ -45,7 +41,8 @@ class Work:
     title: str
     cells: tuple[Cell, ...]
     program: Exported
-    tails: tuple[fx.GraphModule, ...]
+    tails: tuple[TailRequest, ...]
+    engine: str
     is_kept: bool = True
     anchor: bool = False
 
@@ -82,13 +79,16 @@ def work_name(cells: Sequence[Cell], *, profiled: bool) -> str:
     return digest(*(cell.hash for cell in cells))[:16] if profiled else cells[0].hash
 
 
-def measure(store: RunStore, work: Sequence[Work], ready: ReadyDevice, pictures: Path) -> Iterator[RoundRecord]:
+def measure(
+    store: RunStore, work: Sequence[Work], ready: ReadyDevice, pictures: Path, tails: TailProcess
+) -> Iterator[RoundRecord]:
     """Every round of every piece of work on one device that is not on disk yet, one after the other.
 
     What fails is not tried again in later rounds of this call.
 
     Args:
         pictures: safetensors file with the held-out pictures, N x 3 x H x W uint8, as `pictures`.
+        tails: where tails are computed.
 
     Yields:
         What came of each finished round, after it was kept.
@@ -101,7 +101,8 @@ def measure(store: RunStore, work: Sequence[Work], ready: ReadyDevice, pictures:
     by_name = {w.name: w for w in work}
     done = {key: record.status for key, record in store.journal.rounds().items()}
     failed = {name for (name, _), status in done.items() if status == "failed"}
-    session = _DeviceSession(store, ready, pictures, CoolDown.parse(config.cool_down) if config.cool_down else None)
+    cool_down = CoolDown.parse(config.cool_down) if config.cool_down else None
+    session = _DeviceSession(store, ready, pictures, tails, cool_down)
     for round_ in range(config.rounds):
         for name in round_order(by_name, round_, config.seed):
             if (name, round_) in done or name in failed:
@@ -127,6 +128,7 @@ class _DeviceSession:
     store: RunStore
     ready: ReadyDevice
     pictures: Path
+    tails: TailProcess
     cool_down: CoolDown | None
     state: DeviceState | None = None
 
@@ -169,13 +171,17 @@ class _DeviceSession:
         # Heads follow one another at once: what was read after one is read before the next.
         before = self.state or read_state(self.device)
         self.state = None
-        sessions = self._sessions(work, round_)
+        sessions: list[Session] = []
         try:
-            job = self._job(work, round_)
-            with self.ready.receiver.expect(*sessions):
-                report = run_program(self.device, self.ready.runner, job, timeout_s=PROGRAM_LIMIT_S)
+            with self._loaded(work, round_) as tails:
+                sessions = self._sessions(work, round_, tails)
+                job = self._job(work, round_)
+                with self.ready.receiver.expect(*sessions):
+                    report = run_program(self.device, self.ready.runner, job, timeout_s=PROGRAM_LIMIT_S)
             if round_ == 0 and job.program and not work.profiled and (command := self.ready.power.command):
                 report = with_energy(report, self.device, self.ready.runner, job, command)
+        except TailError as exc:
+            return work.record(round_, status="failed", reason=str(exc), state_before=before)
         except RunnerError as exc:
             for broken in (session.broken for session in sessions if session.broken is not None):
                 raise broken from exc
@@ -190,6 +196,7 @@ class _DeviceSession:
             report=report,
             state_before=before,
             state_after=self.state,
+            tails=tuple(TailUse(engine=tail.engine, threads=tail.threads, reason=tail.reason) for tail in tails),
             energy_reason="" if work.profiled else report.power_reason or self.ready.power.reason,
         )
 
@@ -229,7 +236,11 @@ class _DeviceSession:
             reference=self.device.push(Path(job.reference or "")),
         )
 
-    def _sessions(self, work: Work, round_: int) -> list[Session]:
+    def _loaded(self, work: Work, round_: int) -> AbstractContextManager[list[LoadedTail]]:
+        """The tails that a round needs, ready before any time is taken."""
+        return self.tails.loaded(work.engine, work.tails if work.ships(round_) else ())
+
+    def _sessions(self, work: Work, round_: int, tails: Sequence[LoadedTail]) -> list[Session]:
         def keep(cell: Cell) -> Callable[[int, bytes], None]:
             def keep_activation(picture: int, payload: bytes) -> None:
                 if work.is_kept:
@@ -237,7 +248,7 @@ class _DeviceSession:
 
             return keep_activation
 
-        outputs = zip(work.cells, work.program.manifest.outputs, work.tails, strict=True)
+        outputs = zip(work.cells, work.program.manifest.outputs, tails, strict=bool(tails))
         return [
             Session(
                 cell=cell.hash,
@@ -246,23 +257,8 @@ class _DeviceSession:
                 shape=output.activation_shape,
                 dtype=output.codec.dtype,
                 pictures=len(self.store.file.held_out),
-                answer=make_answer(tail, output.codec),
+                answer=tail.answer,
                 keep=keep(cell),
             )
             for cell, output, tail in outputs
         ]
-
-
-def make_answer(tail: fx.GraphModule, codec: Codec) -> Callable[[AnyArray], Answer]:
-    """What the workstation does with an activation as it was received: read it, and finish the network."""
-    convolves = any(op_name(node) == "conv2d" for node in tail.graph.nodes)
-
-    def answer(received: AnyArray) -> Answer:
-        start = time.perf_counter_ns()
-        value = codec.decode(torch.from_numpy(received.copy()))  # what was received is read-only
-        decode_ns = time.perf_counter_ns() - start
-        with torch.no_grad():
-            logits: torch.Tensor = tail(channels_last(value) if convolves else value)
-        return Answer(logits.numpy(), decode_ns)
-
-    return answer

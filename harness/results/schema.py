@@ -41,6 +41,8 @@ class RunConfig(NetworkConfig):
     """What the user asked for; a run can be repeated from it.
 
     Attributes:
+        tail: the engine that finishes networks on the workstation; auto: the fastest.
+        tail_threads: that it computes on.
         attacks: those that every cell is attacked with.
         attack_total_s: seconds for a stronger one where it decides (`--attack auto`); None: there is none.
     """
@@ -54,6 +56,8 @@ class RunConfig(NetworkConfig):
     warmup: int = 3
     iterations: int = 10
     rounds: int = 5
+    tail: str = "auto"
+    tail_threads: int = 1
     survey: Literal["first", "only", "none"] = "first"
     attacks: tuple[str, ...]
     attack_budget_s: float | None = None
@@ -109,6 +113,19 @@ class Cell(StrictModel):
     unavailable: str | None = None
 
 
+class ChosenEngine(StrictModel):
+    """The engine that finishes a network on the workstation, and what it was chosen by.
+
+    Attributes:
+        times_ms: of each engine that could, the median time of the whole network; empty where the user chose.
+        unavailable: why the others could not.
+    """
+
+    engine: str
+    times_ms: dict[str, float] = Field(default_factory=dict)
+    unavailable: dict[str, str] = Field(default_factory=dict)
+
+
 class StructureCounts(StrictModel):
     """What of a network's structure is known to change what leaks: how often its graph has it.
 
@@ -132,6 +149,7 @@ class RunFile(StrictModel):
 
     Attributes:
         structures: of each network, by name; empty in runs that did not count.
+        engines: that finish each network, by name, as far as they have been chosen.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -147,6 +165,7 @@ class RunFile(StrictModel):
     devices: tuple[DeviceEntry, ...]
     cells: tuple[Cell, ...]
     structures: dict[str, StructureCounts] = Field(default_factory=dict)
+    engines: dict[str, ChosenEngine] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _every_picture_has_a_source(self) -> Self:
@@ -159,6 +178,18 @@ class RunFile(StrictModel):
         return any(entry.emulated for entry in self.devices if entry.label == cell.device)
 
 
+class TailUse(StrictModel):
+    """What finished the network where activations were shipped.
+
+    Attributes:
+        reason: why it is not the engine of the run; "" where it is.
+    """
+
+    engine: str
+    threads: int
+    reason: str = ""
+
+
 class RoundRecord(StrictModel):
     """One finished round of a program, kept before the next begins.
 
@@ -168,6 +199,7 @@ class RoundRecord(StrictModel):
         operators: how many of each kind every output needs (`count_operators`); () if not profiled.
         maps: whether each output is a map (4 dimensions).
         report: every sample; None where the runner gave none. A survey's round 0 ships.
+        tails: what answered each of its cells; () where nothing was shipped, and in runs that did not say.
         reason: of a failure.
         energy_reason: why no energy was measured.
         state_before, state_after: how the device fared; None in runs that did not ask it.
@@ -182,6 +214,7 @@ class RoundRecord(StrictModel):
     operators: tuple[dict[str, int], ...] = ()
     maps: tuple[bool, ...] = ()
     report: RunnerReport | None = None
+    tails: tuple[TailUse, ...] = ()
     energy_reason: str = ""
     state_before: DeviceState | None = None
     state_after: DeviceState | None = None
@@ -189,7 +222,7 @@ class RoundRecord(StrictModel):
 
     @model_validator(mode="after")
     def _parts_are_of_the_cells(self) -> Self:
-        parts = [len(part) for part in (self.operators, self.maps) if part]
+        parts = [len(part) for part in (self.operators, self.maps, self.tails) if part]
         outputs = [len(self.report.outputs)] if self.report else []
         if {*parts, *outputs} - {len(self.cells)} or len(self.operators) != len(self.maps):
             raise ValueError("its parts are of another number of cells")

@@ -25,7 +25,7 @@ from harness.errors import ResultsError
 from harness.results.files import locked, read_model, write_whole, writing
 from harness.results.journal import Journal
 from harness.results.migrations import migrate
-from harness.results.schema import SCHEMA_VERSION, Cell, RunFile
+from harness.results.schema import SCHEMA_VERSION, Cell, ChosenEngine, RunFile
 from harness.results.tables import TABLES, TableName, make_table
 
 
@@ -88,7 +88,14 @@ class RunStore:
 
     def keep_cells(self, cells: Sequence[Cell]) -> None:
         """Write what has become known of the planned cells; they stay the same cells."""
-        self.file = self.file.model_copy(update={"cells": tuple(cells)})
+        self._keep(cells=tuple(cells))
+
+    def keep_engine(self, model: str, engine: ChosenEngine) -> None:
+        """Write which engine finishes a network on the workstation; it stays so when the run is resumed."""
+        self._keep(engines=self.file.engines | {model: engine})
+
+    def _keep(self, **known: object) -> None:
+        self.file = self.file.model_copy(update=known)
         write_whole(self.folder / "run.json", self.file.model_dump_json(indent=1).encode())
 
     def activation_path(self, cell: str, picture: int) -> Path:

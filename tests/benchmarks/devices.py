@@ -32,7 +32,8 @@ from device_runner.frames import Frame, encode_payload
 from device_runner.link import LinkShape
 from device_runner.report import Shipment
 from device_runner.runner import Job, Shipping, run_program
-from harness.measure.receiver import Answer, Receiver, Session
+from harness.measure.receiver import Receiver, Session
+from harness.tails.answer import Answer
 from tests.benchmarks.comparison import Result, in_pairs, judge
 from tests.parts.adbd.phone import AdbServer, Phone, adb_server, phone
 from tests.parts.sshd import Pi, raspberry_pi

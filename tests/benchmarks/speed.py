@@ -25,9 +25,10 @@ from device_runner.frames import Frame, encode_payload
 from harness.export.exporter import ExportSettings, export
 from harness.export.manifest import Exported
 from harness.export.program import Program
-from harness.measure.receiver import Answer, Receiver, Session
+from harness.measure.receiver import Receiver, Session
 from harness.networks.models import DEFAULT_MODEL, load_model
 from harness.networks.splits import Network, SplitPoint
+from harness.tails.answer import Answer
 from tests.benchmarks.comparison import Result, in_pairs, judge
 
 NATIVE = Path(__file__).parent / "native"

@@ -24,7 +24,8 @@ from device_runner.frames import HEADER_BYTES, Frame, decode_payload, encode_pay
 from device_runner.link import LinkShape
 from device_runner.report import OutputReport, RunnerReport, Verification
 from device_runner.runner import Job, Shipping, UnverifiedError, run_program
-from harness.measure.receiver import Answer, Receiver, Session
+from harness.measure.receiver import Receiver, Session
+from harness.tails.answer import Answer
 from tests.device_runner.conftest import Heads, lower
 
 LIMIT_S = 60.0

@@ -19,8 +19,9 @@ import pytest
 from device_runner.frames import ConnectionEndedError, Frame, encode_payload, read_frame, write_frame
 from harness.errors import ReceiverError, ResultsError
 from harness.measure import receiver as module
-from harness.measure.receiver import Answer, Receiver, Session
+from harness.measure.receiver import Receiver, Session
 from harness.results.files import write_whole
+from harness.tails.answer import Answer
 
 SHAPE = (1, 4, 6, 6)
 ACTIVATION = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)

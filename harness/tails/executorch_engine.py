@@ -1,0 +1,47 @@
+"""ExecuTorch on the CPU: the tail lowered to XNNPACK, as heads are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
+
+from torch import Tensor
+
+from harness.tails.base import Engine, Tail
+
+
+class ExecutorchEngine(Engine):
+    """Runs programs one after the other in this process."""
+
+    name: ClassVar[str] = "executorch"
+    runs_programs: ClassVar[bool] = True
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        from executorch.extension.pybindings import portable_lib  # registers XNNPACK
+
+        self._load_program = portable_lib._load_for_executorch
+        portable_lib._unsafe_reset_threadpool(threads)  # before any program is loaded
+        self._modules: WeakValueDictionary[Path, Any] = WeakValueDictionary()  # tails share all programs but one
+
+    def load(self, tail: Tail) -> Callable[[Tensor], Tensor]:
+        """Load the programs that no other tail has loaded."""
+        if tail.failure:
+            raise RuntimeError(tail.failure)
+        modules = [self._module(path) for path in tail.programs]
+
+        def finish(activation: Tensor) -> Tensor:
+            values = [activation]
+            for module in modules:
+                values = module.forward(values, clone_outputs=False)  # read before the module runs again
+            return values[0]
+
+        return finish
+
+    def _module(self, path: Path) -> Any:
+        module = self._modules.get(path)
+        if module is None:
+            module = self._modules[path] = self._load_program(str(path))
+        return module
