@@ -47,8 +47,9 @@ def shipping(heads: Any) -> dict[str, Any]:
 class ObligingReceiver:
     """The receiver's side as designed; keeps what came in."""
 
-    def __init__(self, token: str = "let-me-in") -> None:  # noqa: S107 - of a test
+    def __init__(self, token: str = "let-me-in", waits: int = 0) -> None:  # noqa: S107 - of a test
         self.token = token
+        self.waits = waits
         self.hello: dict[str, str] = {}
         self.frames: list[Frame] = []
         self.wire_bytes: list[int] = []
@@ -58,6 +59,8 @@ class ObligingReceiver:
         if self.hello["token"] != self.token:
             write_frame(client, message("refused", reason="another token\nthan this run's"))
             return
+        for _ in range(self.waits):
+            write_frame(client, message("wait"))
         write_frame(client, message("welcome"))
         while client.recv(1, socket.MSG_PEEK):
             frame, payload = read_frame(client, max_payload_bytes=2**20)
@@ -448,6 +451,16 @@ def test_a_wrong_token_is_refused_with_the_receivers_reason(
     assert "another token" in outcome.message
 
 
+def test_it_ships_when_it_was_told_to_wait_before(
+    run_head: RunHead, heads: Any, shipping: dict[str, Any], receiver: Receiver
+) -> None:
+    obliging = ObligingReceiver(waits=3)
+    with receiver(obliging) as address:
+        report = run_head(**shipping, connect=address).report
+    assert len(obliging.frames) == len(heads.pictures)
+    assert [shipment["picture"] for shipment in report["outputs"][0]["shipments"]] == [0, 1, 2]
+
+
 def test_no_token_is_a_usage_error(run_head: RunHead, shipping: dict[str, Any]) -> None:
     assert run_head(**shipping, connect="127.0.0.1:1", token="").code == RunnerCode.USAGE
 
@@ -503,6 +516,15 @@ MISBEHAVIOUR: dict[str, tuple[Callable[[socket.socket], object], RunnerCode]] = 
     "answers too early": (after_hello(send(message("welcome")), take, send(ANSWER)), RunnerCode.FRAME_DAMAGED),
     "answers nothing": (
         after_hello(send(message("welcome")), take, send(message("received")), send(message("answer"))),
+        RunnerCode.FRAME_DAMAGED,
+    ),
+    "refuses who waits": (
+        after_hello(send(message("wait")), send(message("refused", reason="the run is ending"))),
+        RunnerCode.RECEIVER_REFUSED,
+    ),
+    "hangs up on who waits": (after_hello(send(message("wait"))), RunnerCode.RECEIVER_UNREACHABLE),
+    "lets an activation wait": (
+        after_hello(send(message("welcome")), take, send(message("wait"))),
         RunnerCode.FRAME_DAMAGED,
     ),
     "refuses an activation": (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,22 @@ def test_a_runner_that_does_not_end_is_a_device_error(
 ) -> None:
     with pytest.raises(DeviceError, match="did not end"):
         run_program(device, script("exec sleep 60"), job, timeout_s=0.3)
+
+
+def test_a_runner_that_is_told_to_wait_for_ever_is_a_device_error(
+    device: Local, bundle: Bundle, heads: Any, receiver: Callable[..., Any]
+) -> None:
+    def serve(client: Any) -> None:
+        with suppress(ConnectionError):  # the runner was ended
+            while True:
+                write_frame(client, Frame({"kind": "wait"}, {}))
+                time.sleep(0.01)
+
+    runner = device.deploy(bundle)
+    with receiver(serve) as address:
+        job = Job(shipping=Shipping(str(heads.pictures_file), address, "secret", ("c0ffee",), 0))
+        with pytest.raises(DeviceError, match="did not end"):
+            run_program(device, runner, job, timeout_s=0.5)
 
 
 def test_the_token_travels_on_standard_input_alone(

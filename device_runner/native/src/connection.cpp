@@ -270,8 +270,12 @@ Result<Message> Connection::receive(std::uint64_t max_payload_bytes) {
   return Message(std::move(payload), std::move(*document));
 }
 
-Result<Message> Connection::expect(const std::string& kind, std::uint64_t max_payload_bytes) {
+Result<Message> Connection::expect(const std::string& kind, std::uint64_t max_payload_bytes,
+                                   const std::string& passing) {
   auto message = receive(max_payload_bytes);
+  while (!passing.empty() && message.ok() && message->text("kind") == passing) {
+    message = receive(max_payload_bytes);
+  }
   if (!message.ok() || message->text("kind") == kind) {
     return message;
   }

@@ -44,8 +44,9 @@ class Connection {
   // The next frame, of at most this many payload bytes: more is refused before anything is allocated for it.
   Result<Message> receive(std::uint64_t max_payload_bytes);
 
-  // The next frame, which must be of this kind: kReceiverRefused for `refused`, kFrameDamaged for any other.
-  Result<Message> expect(const std::string& kind, std::uint64_t max_payload_bytes);
+  // The next frame that is not `passing`, which must be of this kind: kReceiverRefused for `refused`, kFrameDamaged for any
+  // other.
+  Result<Message> expect(const std::string& kind, std::uint64_t max_payload_bytes, const std::string& passing = "");
 
  private:
   using Deadline = std::chrono::steady_clock::time_point;
