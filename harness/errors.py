@@ -8,7 +8,8 @@ SplitbenchError
 ├── ResultsError      a run folder is damaged, unknown or of another version
 ├── ReceiverError     a device's connection was refused or broke off
 ├── TailError         the workstation could not finish a network
-└── LostDeviceError   a device that was being measured does not answer any more
+├── LostDeviceError   a device that was being measured does not answer any more
+└── CalledOffError    the run is ending: what waits for its turn does not begin
 """
 
 from __future__ import annotations
@@ -55,3 +56,7 @@ class LostDeviceError(SplitbenchError):
     def __init__(self, device: str, *failures: DeviceError) -> None:
         why = next((failure for failure in failures if failure.remedy), failures[0])
         super().__init__(f"{device} was lost: {why.message}", remedy=f"{why.remedy or 'look at it'}, then --resume")
+
+
+class CalledOffError(SplitbenchError):
+    """The run is ending, after Ctrl-C or an error elsewhere: what waits for its turn does not begin."""

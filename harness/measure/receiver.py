@@ -9,20 +9,24 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from device_runner.errors import FrameError, SplitbenchError
 from device_runner.frames import ConnectionEndedError, Frame, decode_payload, read_frame, read_payload, write_frame
-from harness.errors import ReceiverError, ResultsError
+from harness.errors import CalledOffError, ReceiverError, ResultsError
+from harness.measure.turn import Turn
 from harness.tails.answer import Answer, AnyArray
 
 HELLO_BYTES = 4096
 HELLO_S = 5.0
 LINGER_S = 1.0
 SILENCE_S = 60.0
+
+WELCOME = Frame({"kind": "welcome"}, {})
+WAIT = Frame({"kind": "wait"}, {})
 
 
 @dataclass
@@ -36,7 +40,7 @@ class Session:
         answer: the tail: activation as received -> logits.
         keep: stores a payload under its picture's number, after the answer has gone out.
         refusals: why connections were refused, newest last.
-        broken: what keeps the receiver from storing (no space left): the run cannot go on.
+        broken: why the run cannot go on: nothing can be stored (no space left), or it is being ended.
     """
 
     cell: str
@@ -56,13 +60,15 @@ class Receiver:
 
     Args:
         host: IPv4 or IPv6 address to listen on (fe80::1%eth0); loopback unless a device has to reach it from outside.
+        turn: each conversation waits for it, and has it to its end; None: who expects somebody has it already.
 
     Raises:
         ReceiverError: the address cannot be listened on.
     """
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    def __init__(self, host: str = "127.0.0.1", turn: Turn | None = None) -> None:
         self.token = secrets.token_hex(16)
+        self._turn = turn
         try:
             family, *_, where = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
             self._listener = socket.create_server(where, family=family, backlog=4)
@@ -71,7 +77,9 @@ class Receiver:
                 f"cannot listen on {host}: {exc.strerror}", remedy="name an address of this machine"
             ) from exc
         self.port: int = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
         self._sessions: tuple[Session, ...] = ()
+        self._admitted: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, name="receiver", daemon=True)
         self._thread.start()
 
@@ -92,13 +100,18 @@ class Receiver:
     def expect(self, *sessions: Session) -> Iterator[None]:
         """Admit these sessions' connections, and no others, while the block runs.
 
-        A connection is of one session at a time: that of the last `hello` in it.
+        A connection is of one session at a time: that of the last `hello` in it. It ends with the block: a device that
+        was lost has the turn no longer.
         """
         self._sessions = sessions
         try:
             yield
         finally:
-            self._sessions = ()
+            with self._lock:
+                self._sessions = ()
+                if self._admitted is not None:
+                    with suppress(OSError):  # it has ended already
+                        self._admitted.shutdown(socket.SHUT_RDWR)
 
     def _serve(self) -> None:
         while True:
@@ -115,6 +128,8 @@ class Receiver:
                 conversation = threading.Thread(target=self._converse, args=(connection,), daemon=True)
                 conversation.start()
                 conversation.join()
+                with self._lock:
+                    self._admitted = None
 
     def _converse(self, connection: socket.socket) -> None:
         session: Session | None = None
@@ -122,19 +137,22 @@ class Receiver:
             with _ended_after(HELLO_S, connection):
                 hello = read_frame(connection, max_payload_bytes=HELLO_BYTES)[0]
             session = self._admit(connection, hello)
-            while True:
-                payload = read_payload(connection, max_payload_bytes=max(session.max_payload_bytes, HELLO_BYTES))
-                if _may_be_hello(payload) and (frame := decode_payload(payload)).metadata.get("kind") == "hello":
-                    session = self._admit(connection, frame)
-                else:
-                    _take_one(connection, session, payload)
+            with self._its_turn(connection):
+                write_frame(connection, WELCOME)
+                while True:
+                    payload = read_payload(connection, max_payload_bytes=max(session.max_payload_bytes, HELLO_BYTES))
+                    if _may_be_hello(payload) and (frame := decode_payload(payload)).metadata.get("kind") == "hello":
+                        session = self._admit(connection, frame)
+                        write_frame(connection, WELCOME)
+                    else:
+                        _take_one(connection, session, payload)
         except ConnectionEndedError:
             return
         except (SplitbenchError, OSError, RuntimeError) as exc:  # RuntimeError: the tail, inside torch
             reason = str(exc)
             if session is not None:  # what a stranger was told says nothing of the device
                 session.refusals.append(reason)
-                if isinstance(exc, ResultsError):
+                if isinstance(exc, ResultsError | CalledOffError):
                     session.broken = exc
             with suppress(OSError):  # the other side may be gone
                 write_frame(connection, Frame({"kind": "refused", "reason": reason[:400]}, {}))
@@ -144,14 +162,19 @@ class Receiver:
         told = hello.metadata
         if told.get("kind") != "hello" or not hmac.compare_digest(told.get("token", "").encode(), self.token.encode()):
             raise ReceiverError("the token is not this run's", remedy="only this run's own runner is admitted")
-        expected = {(session.cell, str(session.round)): session for session in self._sessions}
-        session = expected.get((told.get("cell", ""), told.get("round", "")))
-        if session is None:
-            raise ReceiverError(
-                "this cell and round are not expected now", remedy="run one harness at a time per device"
-            )
-        write_frame(connection, Frame({"kind": "welcome"}, {}))
+        with self._lock:
+            expected = {(session.cell, str(session.round)): session for session in self._sessions}
+            session = expected.get((told.get("cell", ""), told.get("round", "")))
+            if session is None:
+                raise ReceiverError(
+                    "this cell and round are not expected now", remedy="run one harness at a time per device"
+                )
+            self._admitted = connection
         return session
+
+    def _its_turn(self, connection: socket.socket) -> AbstractContextManager[None]:
+        """The runner starts no clock before `welcome`; it gives up where nothing comes for two minutes."""
+        return self._turn.taken(lambda: write_frame(connection, WAIT)) if self._turn else nullcontext()
 
 
 def _let_it_read(connection: socket.socket) -> None:

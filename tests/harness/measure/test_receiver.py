@@ -7,7 +7,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,23 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from device_runner.bundle import Bundle
+from device_runner.devices.local import Local
 from device_runner.frames import ConnectionEndedError, Frame, encode_payload, read_frame, write_frame
-from harness.errors import ReceiverError, ResultsError
+from device_runner.report import RunnerReport
+from device_runner.runner import Job, Shipping, run_program
+from harness.errors import CalledOffError, ReceiverError, ResultsError
 from harness.measure import receiver as module
+from harness.measure import turn as turn_module
 from harness.measure.receiver import Receiver, Session
+from harness.measure.turn import Turn
 from harness.results.files import write_whole
 from harness.tails.answer import Answer
 
 SHAPE = (1, 4, 6, 6)
 ACTIVATION = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
 PICTURES = 3
+LIMIT_S = 30.0
 
 
 def activation_frame(picture: str = "0", activation: npt.NDArray[Any] = ACTIVATION) -> Frame:
@@ -375,8 +384,10 @@ def test_nobody_switches_to_a_session_that_is_over(receiver: Receiver, session: 
     with connected(receiver) as connection:
         with receiver.expect(session, other):
             assert greet(connection, receiver).metadata["kind"] == "welcome"
-        with receiver.expect(session):
-            assert greet(connection, receiver, cell="facade").metadata["kind"] == "refused"
+        with receiver.expect(session), pytest.raises((ConnectionEndedError, ConnectionError)):
+            greet(connection, receiver, cell="facade")
+        with receiver.expect(session), connected(receiver) as again:
+            assert greet(again, receiver, cell="facade").metadata["kind"] == "refused"
 
 
 def test_each_session_keeps_its_own_limit(
@@ -512,3 +523,202 @@ def test_a_closed_receiver_is_gone(session: Session) -> None:
         greet(connection, receiver)
     with pytest.raises(ConnectionRefusedError), connected(receiver):
         pass
+
+
+# in turns
+
+
+@pytest.fixture
+def turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Turn:
+    monkeypatch.setenv("SPLITBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(turn_module, "TELL_EVERY_S", 0.01)
+    return Turn()
+
+
+@pytest.fixture
+def in_turns(turn: Turn) -> Iterator[Receiver]:
+    with Receiver(turn=turn) as listening:
+        yield listening
+
+
+@dataclass
+class Second:
+    """Another device, with a receiver of its own.
+
+    Attributes:
+        heard: the kinds of frames that it was sent.
+    """
+
+    receiver: Receiver
+    heard: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """It has said hello, and waits for its welcome until the end of the block; then it must have come."""
+        with ThreadPoolExecutor(1) as pool:
+            welcomed = pool.submit(self._converse)
+            wait_until(lambda: "wait" in self.heard)
+            yield
+            welcomed.result(LIMIT_S)
+        assert self.heard == ["wait"] * (len(self.heard) - 1) + ["welcome"]
+
+    def _converse(self) -> None:
+        with connected(self.receiver) as connection:
+            self.heard.append(greet(connection, self.receiver).metadata["kind"])
+            while self.heard[-1] == "wait":
+                self.heard.append(next_frame(connection).metadata["kind"])
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def second(turn: Turn, session: Session) -> Iterator[Second]:
+    with Receiver(turn=turn) as receiver, receiver.expect(replace(session)):
+        yield Second(receiver)
+
+
+def hang_up(connection: socket.socket) -> None:
+    connection.shutdown(socket.SHUT_WR)
+
+
+def talk_nonsense(connection: socket.socket) -> None:
+    connection.sendall(prefix(2**60, b""))
+
+
+def make_the_tail_fail(connection: socket.socket) -> None:
+    write_frame(connection, activation_frame("1", ACTIVATION * np.float32(np.nan)))
+
+
+def fall_silent(connection: socket.socket) -> None:
+    assert connection
+
+
+@pytest.mark.parametrize("end", [hang_up, talk_nonsense, make_the_tail_fail, fall_silent])
+def test_a_conversation_begins_when_the_one_before_has_ended(
+    in_turns: Receiver,
+    session: Session,
+    second: Second,
+    end: Callable[[socket.socket], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer(activation: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if np.isnan(activation).any():
+            raise RuntimeError("the tail cannot")
+        return twice_the_sums(activation)
+
+    monkeypatch.setattr(module, "SILENCE_S", 0.5 if end is fall_silent else LIMIT_S)
+    session.answer = answer
+    with in_turns.expect(session), connected(in_turns) as first:
+        assert greet(first, in_turns).metadata["kind"] == "welcome"
+        with second.waiting():
+            ship(first, activation_frame("0"))
+            assert set(second.heard) == {"wait"}
+            end(first)
+
+
+def test_a_device_that_is_expected_no_longer_has_the_turn_no_longer(
+    in_turns: Receiver, session: Session, second: Second
+) -> None:
+    """One that was unplugged says nothing more, and hangs up on nobody."""
+    with connected(in_turns) as first, ExitStack() as waiting, in_turns.expect(session):
+        assert greet(first, in_turns).metadata["kind"] == "welcome"
+        waiting.enter_context(second.waiting())
+
+
+def test_a_device_that_leaves_while_it_waits_is_not_waited_for(
+    in_turns: Receiver, session: Session, turn: Turn
+) -> None:
+    with turn.taken(), in_turns.expect(session):
+        with connected(in_turns) as impatient:
+            assert greet(impatient, in_turns).metadata["kind"] == "wait"
+        wait_until(lambda: len(turn._line) == 1)
+
+
+def test_a_later_hello_does_not_wait_behind_another_device(
+    in_turns: Receiver, session: Session, other: Session, second: Second
+) -> None:
+    with in_turns.expect(session, other), connected(in_turns) as first:
+        greet(first, in_turns)
+        with second.waiting():
+            assert greet(first, in_turns, cell="facade").metadata["kind"] == "welcome"
+            assert greet(first, in_turns).metadata["kind"] == "welcome"
+            assert set(second.heard) == {"wait"}
+            hang_up(first)
+
+
+@pytest.mark.parametrize("changed", [{"token": "0" * 32}, {"token": None}, {"cell": "knock"}])
+def test_who_is_not_expected_neither_waits_for_the_turn_nor_takes_it(
+    in_turns: Receiver, session: Session, turn: Turn, changed: dict[str, str | None]
+) -> None:
+    with in_turns.expect(session):
+        with turn.taken(), connected(in_turns) as stranger:
+            assert greet(stranger, in_turns, **changed).metadata["kind"] == "refused"
+            assert len(turn._line) == 1
+        with connected(in_turns) as stranger:
+            assert greet(stranger, in_turns, **changed).metadata["kind"] == "refused"
+            assert len(turn._line) == 0
+
+
+def test_who_waits_is_refused_when_the_run_ends(in_turns: Receiver, session: Session, turn: Turn) -> None:
+    with turn.taken(), in_turns.expect(session), connected(in_turns) as waiting:
+        told = greet(waiting, in_turns)
+        turn.call_off()
+        while told.metadata["kind"] == "wait":
+            told = next_frame(waiting)
+        assert "the run is ending" in told.metadata["reason"]
+        wait_until(lambda: isinstance(session.broken, CalledOffError))
+
+
+@dataclass
+class SlowTail:
+    """What one of two devices is answered with, and when that was."""
+
+    seconds: float
+    begun: threading.Event = field(default_factory=threading.Event)
+    answered: list[tuple[float, float]] = field(default_factory=list)
+
+    def __call__(self, _: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        began = time.monotonic()
+        self.begun.set()
+        time.sleep(self.seconds)
+        self.answered.append((began, time.monotonic()))
+        return np.zeros((1, 5), np.float32)
+
+
+def test_what_a_runner_waited_for_lies_in_none_of_its_samples(turn: Turn, bundle: Bundle, tmp_path: Path) -> None:
+    """Two real runners; the second one says hello while the first is being answered."""
+    pixels = np.zeros((PICTURES, 3, 8, 8), np.uint8)
+    file, device = tmp_path / "pictures", Local("local")
+    file.write_bytes(encode_payload(Frame({}, {"pictures": pixels})))
+
+    def run(receiver: Receiver) -> RunnerReport:
+        shipping = Shipping(str(file), f"127.0.0.1:{receiver.port}", receiver.token, cells=("c0ffee",), round=2)
+        return run_program(device, device.deploy(bundle), Job(shipping=shipping), timeout_s=LIMIT_S)
+
+    def session_with(tail: SlowTail) -> Session:
+        return Session("c0ffee", 2, 2**20, (1, 3, 8, 8), "uint8", PICTURES, answer=tail, keep=lambda _, __: None)
+
+    slow, quick = SlowTail(0.4), SlowTail(0.0)
+    with (
+        Receiver(turn=turn) as first,
+        Receiver(turn=turn) as second,
+        first.expect(session_with(slow)),
+        second.expect(session_with(quick)),
+        ThreadPoolExecutor(2) as pool,
+    ):
+        reports = [pool.submit(run, first)]
+        assert slow.begun.wait(LIMIT_S)
+        wait_until(lambda: len(turn._line) == 1)
+        reports.append(pool.submit(run, second))
+        wait_until(lambda: len(turn._line) == 2)
+        waited_from = time.monotonic()
+        alone, beside = (report.result().outputs[0].shipments for report in reports)
+    assert quick.answered[0][0] - waited_from > slow.seconds  # it did wait
+    assert quick.answered[0][0] > slow.answered[-1][1]
+    assert min(shipment.end_to_end_ns or 0 for shipment in alone) > slow.seconds * 1e9
+    assert 0 < max(shipment.end_to_end_ns or 0 for shipment in beside) < slow.seconds * 1e9
