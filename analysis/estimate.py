@@ -17,7 +17,7 @@ import pandas as pd
 from device_runner.report import Shipment, Verification
 from harness.results.axes import Key, curve_key
 from harness.results.profiled import profiled_times
-from harness.results.schema import Cell, RoundRecord
+from harness.results.schema import Cell, RoundRecord, TailUse
 from harness.stats import Array
 
 # Half the width of an interval where the anchors agree; beyond that it grows with what they disagree.
@@ -32,12 +32,14 @@ class SurveyResult:
     """What a survey says of one cell.
 
     Attributes:
+        tail: what answered its activations.
         rounds_ns: per round the profiled times of its head, one an iteration, not scaled; none without a profile.
         reason: why there are none.
     """
 
     verification: Verification | None = None
     shipments: list[Shipment] = field(default_factory=list)
+    tail: TailUse | None = None
     rounds_ns: list[Array] = field(default_factory=list)
     reason: str = ""
 
@@ -59,6 +61,7 @@ def survey_results(records: Iterable[RoundRecord]) -> dict[str, SurveyResult]:
             result = results.setdefault(cell, SurveyResult())
             result.verification = output.verification
             result.shipments += output.shipments
+            result.tail = record.tails[place] if record.tails else result.tail
             if times is not None:
                 result.rounds_ns.append(times.head_ns(place))
             else:

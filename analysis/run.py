@@ -25,7 +25,7 @@ from device_runner.link import LinkShape
 from device_runner.report import Shipment
 from harness.results.axes import cell_key, curve_key
 from harness.results.columns import ESTIMATES, PROGRESS, SUMMARY, Column
-from harness.results.schema import AUTO, Cell, LeakageRecord, RoundRecord, RunConfig, RunFile
+from harness.results.schema import AUTO, Cell, LeakageRecord, RoundRecord, RunConfig, RunFile, TailUse
 from harness.results.store import RunStore, find_run
 from harness.stats import Array, cluster_interval, is_unstable, source_interval
 
@@ -213,6 +213,7 @@ def _timing(cell: Cell, records: list[RoundRecord], file: RunFile) -> dict[str, 
         "iterations": sum(len(r.run_ns) for r in reports),
         "peak_rss_bytes": max(r.peak_rss_bytes for r in reports),
         **_shipping(shipped),
+        **_tail([use for record in records for use in record.tails]),
         "end_to_end_p50_ms": _median_ms(s.end_to_end_ns for s in shipped if s.end_to_end_ns is not None),
         "unstable": is_unstable(heads) if cell.split_index else None,
         **_energy(records),
@@ -228,6 +229,7 @@ def _profiled(result: SurveyResult | None, anchors: Iterable[Anchor], config: Ru
         "max_abs_err": result.verification.max_abs_err if result.verification else None,
         "cosine": result.verification.cosine if result.verification else None,
         **_shipping(result.shipments),
+        **_tail([result.tail] if result.tail else []),
     }
     estimate = estimate_head(result.profiled_ns, anchors) if result.profiled_ns else None
     if estimate is None:
@@ -252,6 +254,14 @@ def _shipping(shipments: Sequence[Shipment]) -> dict[str, object]:
         "wire_bytes_max": max(sizes, default=None),
         "transfer_p50_ms": _median_ms(s.transfer_ns for s in shipments),
         "tail_p50_ms": _median_ms(s.tail_ns for s in shipments),
+    }
+
+
+def _tail(uses: Sequence[TailUse]) -> dict[str, object]:
+    return {
+        "tail_engine": ", ".join(dict.fromkeys(use.engine for use in uses)) or None,
+        "tail_threads": max((use.threads for use in uses), default=None),
+        "tail_reason": "; ".join(dict.fromkeys(use.reason for use in uses if use.reason)) or None,
     }
 
 

@@ -181,9 +181,10 @@ class Campaign:
         failed = {work for (work, _), record in records.items() if record.status == "failed"}  # --resume forgets these
         done = {*records, *itertools.product(failed, range(rounds))}
         missing = {v: [p for p in wanted if self._is_missing(v, p, done)] for v, wanted in programs.items()}
-        made = export_programs(missing, self.inputs.exported, self.phases)
-        if not made:
+        if not any(missing.values()):
             return
+        self.tails.process.start()  # beside the export
+        made = export_programs(missing, self.inputs.exported, self.phases)
         self._keep_facts(made)
         self._prepare_tails(made)
         queues = [(ready, self._work(ready, made, anchor=anchor)) for ready in self.devices]

@@ -27,6 +27,8 @@ def _of_times(row: Row) -> Iterator[str]:
         yield f"head time profiled, {row.text('reason') or 'not measured'}"
     if row.flag("unstable"):
         yield "unstable: the rounds disagree"
+    if why := row.text("tail_reason"):
+        yield f"its tail ran on {row.text('tail_engine')}, not as the others ({why})"
     if row.flag("throttled"):
         yield "the device throttled while it was timed"
 

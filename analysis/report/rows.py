@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,12 +147,22 @@ class Chart:
 
     @property
     def conditions(self) -> str:
-        """For instance "weights: random, seed 0; 2 threads; link loopback"."""
+        """For instance "weights: random, seed 0; 2 threads; link loopback; tails on executorch, 2 threads"."""
         weights, threads, link = (self.settings[name] for name in ("weights", "threads", "link"))
         parts = [f"weights: {weights}"] if weights else []
-        parts += [f"{threads} {'thread' if threads == '1' else 'threads'}"] if threads else []
+        parts += [_threads(threads)] if threads else []
         parts += [f"link {link}"] if link else []
+        parts += [f"tails on {self.tails}"] if self.tails else []
         return "; ".join(parts)
+
+    @property
+    def tails(self) -> str:
+        """What finished the network for most rows: "executorch, 2 threads"; empty where no run told."""
+        told = [(row.text("tail_engine"), row.text("tail_threads")) for row in self.rows if row.text("tail_engine")]
+        if not told:
+            return ""
+        engine, threads = Counter(told).most_common(1)[0][0]
+        return f"{engine}, {_threads(threads)}"
 
     @property
     def device(self) -> str:
@@ -202,6 +213,10 @@ def charts(summary: pd.DataFrame) -> list[Chart]:
         curves = [Curve(values, _one_per_split(part)) for values, part in _parted(members, axes.names("curve"))]
         parted.append(Chart(settings, tuple(curves)))
     return parted
+
+
+def _threads(count: str) -> str:
+    return f"{count} {'thread' if count == '1' else 'threads'}"
 
 
 def _parted(rows: Sequence[Row], columns: Sequence[str]) -> list[tuple[dict[str, str], list[Row]]]:

@@ -84,6 +84,7 @@ def serve(graph: fx.GraphModule, picture: Tensor, requests: Connection, inherite
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     torch.set_num_threads(1)  # the parent's OpenMP threads do not exist here
     traceback.NodeSource = _NoHistory  # type: ignore[misc, assignment]
+    graph.requires_grad_(False)  # else what passes compute of weights hangs on them, and torch warns of that
     gc.freeze()
     with suppress(EOFError, ConnectionError):
         while True:

@@ -187,6 +187,9 @@ SUMMARY = (
     Column("wire_bytes_max", pa.int64(), "bytes of the largest", "not measured", heading="largest"),
     Column("transfer_p50_ms", pa.float64(), "median of sending until `received`", "not measured", heading="transfer"),
     Column("tail_p50_ms", pa.float64(), "median from `received` to `answer`", "not measured", heading="tail"),
+    Column("tail_engine", pa.string(), "what finished the network on the workstation, see docs/tails.md", "not told"),
+    Column("tail_threads", pa.int64(), "threads that it computed on", "not told"),
+    Column("tail_reason", pa.string(), "why it is not the engine that was asked for or chosen", "it is"),
     Column(
         "end_to_end_p50_ms",
         pa.float64(),

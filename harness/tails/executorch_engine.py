@@ -20,10 +20,11 @@ class ExecutorchEngine(Engine):
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
-        from executorch.extension.pybindings import portable_lib  # registers XNNPACK
+        # Not through `portable_lib`, which imports all of executorch.exir, 3 s, for the class of a warning.
+        from executorch.extension.pybindings import _C
 
-        self._load_program = portable_lib._load_for_executorch
-        portable_lib._unsafe_reset_threadpool(threads)  # before any program is loaded
+        self._load_program = _C._load_for_executorch
+        _C._unsafe_reset_threadpool(threads)  # before any program is loaded
         self._modules: WeakValueDictionary[Path, Any] = WeakValueDictionary()  # tails share all programs but one
 
     def load(self, tail: Tail) -> Callable[[Tensor], Tensor]:

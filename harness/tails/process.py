@@ -110,6 +110,11 @@ class TailProcess:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Begin now, so that it is there when it is needed: it takes seconds to import PyTorch."""
+        with self._lock:
+            self._connected = self._connected or _Connected.start(self.threads)
+
     def close(self) -> None:
         """End the process."""
         connected, self._connected = self._connected, None

@@ -40,6 +40,7 @@ from analysis.campaign.phases import Phase, Phases
 from analysis.campaign.plan import lay_run
 from analysis.campaign.selection import everything, surveys
 from analysis.campaign.subject import Subject, Variant
+from analysis.campaign.tails import Tails
 from analysis.judging import collect_pairs, holds_pictures_apart
 from analysis.run import Run
 from device_runner.errors import RunnerError, SplitbenchError
@@ -742,8 +743,8 @@ def _run(seed: int, config: RunConfig, inputs: Inputs, folder: Path, outcome: Ou
     export_programs(programs, inputs.exported, phases)  # many at once; then in turn
     with _turn or nullcontext(), ready_devices(config, config.devices, phases) as devices:
         store = lay_run(folder, config, inputs, devices)
-        with store.locked():
-            Campaign(store, inputs, devices, phases).carry_out(lambda: None)
+        with store.locked(), Tails.of_run(store, inputs.exported, phases) as tails:
+            Campaign(store, inputs, devices, tails, phases).carry_out(lambda: None)
     for row in Run(store).summary().to_dict("records"):
         reason = "" if row["status"] == "ok" else f": {_kind(row['reason'])}"
         outcome.rows[f"{row['precision']} {row['status']}{reason}"] += 1
