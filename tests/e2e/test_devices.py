@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from analysis import load_run
+from harness.measure.turn import Turn
 from tests.e2e.command import TINY, Bench, assert_one_line
 from tests.parts.adbd.fixture import attached_phone, own_adb_server, the_adb_server
 from tests.parts.adbd.phone import Phone
@@ -151,6 +152,23 @@ def test_a_harness_that_dies_leaves_nothing_running_and_is_gone_on_with(bench: B
     process.communicate()
     wait_for(lambda: not native_runners(), 30)
     resumes_whole(bench, kept(bench))
+
+
+def test_ctrl_c_ends_a_run_that_waits_for_its_turn_at_once(used_bench: Bench, plain_pi: Pi) -> None:
+    few = "17"  # nobody else's
+    process = used_bench.start(*FEW, "--iterations", few, "--device", plain_pi.address)
+    wait_for(lambda: len(rounds_of(used_bench)) >= 3)
+    with Turn().taken():  # as another harness on this workstation would
+        wait_for(lambda: native_runners(few))
+        time.sleep(1)  # to where it waits
+        assert native_runners(few)
+        os.kill(process.pid, signal.SIGINT)
+        began = time.monotonic()
+        _, stderr = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 130
+    assert b"Traceback" not in stderr
+    assert all(b'"failed"' not in path.read_bytes() for path in rounds_of(used_bench))
 
 
 def test_a_wrong_host_key_is_one_line(bench: Bench, plain_pi: Pi, tmp_path: Path) -> None:
