@@ -18,15 +18,19 @@ class Verification(StrictModel):
 
 
 class Shipment(StrictModel):
-    """One held-out picture's way: from the picture to the tail's answer, on the device's clock.
+    """One held-out picture's way: from the picture to the tail's answer, on the device's clock, part after part.
 
     Attributes:
         head_ns, end_to_end_ns: None where the program has several outputs: its run is all of theirs.
+        encode_ns: building the frame on the device; None in runs that did not tell it apart: it is in `transfer_ns`.
+        decode_ns: reading the activation on the workstation, by its clock; None likewise: it is in `tail_ns`.
     """
 
     picture: int
     head_ns: int | None
+    encode_ns: int | None = None
     transfer_ns: int
+    decode_ns: int | None = None
     tail_ns: int
     end_to_end_ns: int | None
     wire_bytes: int

@@ -26,7 +26,7 @@ from device_runner.frames import Frame, encode_payload
 SIZE = 16
 """Side of the pictures that the small heads take."""
 
-FRAME_TOOL_SOURCES = ("connection", "crc32c", "error", "frame", "output", "safetensors", "utf8")
+FRAME_TOOL_SOURCES = ("answer", "connection", "crc32c", "error", "frame", "output", "safetensors", "utf8")
 
 
 @pytest.fixture(scope="session")

@@ -369,6 +369,39 @@ def test_native_side_reads_files_that_others_write(frame_tool: Path, tmp_path: P
     assert native_run(frame_tool, "tensors", path) == (RunnerCode.OK, b"picture U8 [3,2,2]\nactivation F32 [1,2]\n")
 
 
+ANSWER = Frame({"kind": "answer", "decode_ns": "1500"}, {"answer": np.zeros((1, 5), np.float32)})
+
+
+def told_decode(frame_tool: Path, path: Path, answer: Frame, most_ns: int) -> tuple[RunnerCode, bytes]:
+    path.write_bytes(framed(encode_payload(answer)))
+    return native_run(frame_tool, "answer", path, most_ns)
+
+
+@pytest.mark.parametrize("decode_ns", ["0", "1500", "0001500"])
+def test_native_side_reads_how_long_decoding_took(frame_tool: Path, tmp_path: Path, decode_ns: str) -> None:
+    answer = Frame({**ANSWER.metadata, "decode_ns": decode_ns}, ANSWER.tensors)
+    assert told_decode(frame_tool, tmp_path / "answer", answer, 1500) == (RunnerCode.OK, b"%d" % int(decode_ns))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Frame({"kind": "answer"}, ANSWER.tensors),
+        *(
+            Frame({"kind": "answer", "decode_ns": told}, ANSWER.tensors)
+            for told in ("", "-1", "+1", " 1", "1.0", "1e3", "0x1", "nan", "1\0", "٣", "1" * 19, "9" * 60_000, "1501")
+        ),
+        Frame(ANSWER.metadata, {}),
+        Frame(ANSWER.metadata, {"answer": np.zeros((1, 5), np.uint8)}),
+    ],
+    ids=lambda answer: str(answer.metadata.get("decode_ns"))[:20],
+)
+def test_native_side_refuses_an_answer_that_tells_no_time_that_can_be(
+    frame_tool: Path, tmp_path: Path, answer: Frame
+) -> None:
+    assert told_decode(frame_tool, tmp_path / "answer", answer, 1500) == (RunnerCode.FRAME_DAMAGED, b"")
+
+
 # the native side as a client
 
 Receiver = Callable[[Callable[[socket.socket], object]], AbstractContextManager[str]]

@@ -8,6 +8,7 @@ import re
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,7 +26,8 @@ from device_runner.frames import Frame, decode_payload, encode_payload, read_fra
 RunHead = Callable[..., Any]
 Receiver = Callable[[Callable[[socket.socket], object]], AbstractContextManager[str]]
 
-ANSWER = Frame({"kind": "answer"}, {"answer": np.zeros((1, 5), np.float32)})
+LOGITS = {"answer": np.zeros((1, 5), np.float32)}
+ANSWER = Frame({"kind": "answer", "decode_ns": "0"}, LOGITS)
 
 
 def message(kind: str, **metadata: str) -> Frame:
@@ -375,7 +377,71 @@ def test_shipped_activations_are_what_the_network_gives(
     assert [shipment["wire_bytes"] for shipment in report["outputs"][0]["shipments"]] == obliging.wire_bytes
     for shipment in report["outputs"][0]["shipments"]:
         assert 0 < shipment["head_ns"] < shipment["end_to_end_ns"]
-        assert shipment["head_ns"] + shipment["transfer_ns"] + shipment["tail_ns"] <= shipment["end_to_end_ns"]
+        assert parts(shipment) == shipment["end_to_end_ns"]
+
+
+def parts(shipment: dict[str, Any]) -> int:
+    return sum(shipment[f"{part}_ns"] for part in ("head", "encode", "transfer", "decode", "tail"))
+
+
+def deliberate(decode_ns: int, *, pause_s: float) -> Callable[[socket.socket], None]:
+    """Make a receiver that answers one picture after a pause, and tells this decode time."""
+    answer = Frame({"kind": "answer", "decode_ns": str(decode_ns)}, LOGITS)
+    steps = (send(message("received")), lambda _: time.sleep(pause_s), send(answer), send(message("stored")))
+    return after_hello(send(message("welcome")), take, *steps)
+
+
+@pytest.fixture
+def one_picture(heads: Any, shipping: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    path = tmp_path / "one picture"
+    path.write_bytes(encode_payload(Frame({}, {"pictures": heads.pictures[:1]})))
+    return {**shipping, "pictures": path}
+
+
+def test_what_the_receiver_takes_to_decode_is_no_part_of_the_tail(
+    run_head: RunHead, one_picture: dict[str, Any], receiver: Receiver
+) -> None:
+    with receiver(deliberate(40_000_000, pause_s=0.1)) as address:
+        (shipment,) = run_head(**one_picture, connect=address).report["outputs"][0]["shipments"]
+    assert shipment["decode_ns"] == 40_000_000
+    assert shipment["decode_ns"] + shipment["tail_ns"] >= 100_000_000
+    assert parts(shipment) == shipment["end_to_end_ns"]
+
+
+def test_more_decoding_than_there_was_time_for_is_refused(
+    run_head: RunHead, one_picture: dict[str, Any], receiver: Receiver
+) -> None:
+    with receiver(deliberate(60_000_000_000, pause_s=0.0)) as address:
+        outcome = run_head(**one_picture, connect=address)
+    assert outcome.code == RunnerCode.FRAME_DAMAGED
+    assert "60000000000 ns" in outcome.message
+
+
+def test_decoding_before_received_was_read_leaves_the_tail_nothing(
+    run_head: RunHead, one_picture: dict[str, Any], receiver: Receiver
+) -> None:
+    """A link of 50 ms lies within the transfer: so much may have been decoded, had `received` been read late."""
+    with receiver(deliberate(50_000_000, pause_s=0.0)) as address:
+        shaped = {"link_rate": 10**9, "link_rtt_ns": 50_000_000}
+        (shipment,) = run_head(**one_picture, **shaped, connect=address).report["outputs"][0]["shipments"]
+    assert 0 < shipment["decode_ns"] <= 50_000_000
+    assert shipment["tail_ns"] == 0 or shipment["decode_ns"] == 50_000_000
+    assert parts(shipment) == shipment["end_to_end_ns"]
+
+
+def test_encoding_is_no_part_of_the_transfer(
+    run_head: RunHead, one_picture: dict[str, Any], tmp_path: Path, receiver: Receiver
+) -> None:
+    """The checksum of 48 MB takes milliseconds wherever it is computed; what is shaped is the transfer alone."""
+    large = tmp_path / "large"
+    large.write_bytes(encode_payload(Frame({}, {"pictures": np.zeros((1, 3, 4096, 4096), np.uint8)})))
+    take_large = lambda client: read_frame(client, max_payload_bytes=2**26)  # noqa: E731
+    after = (send(message("received")), send(ANSWER), send(message("stored")))
+    with receiver(after_hello(send(message("welcome")), take_large, *after)) as address:
+        report = run_head(**{**one_picture, "pictures": large}, connect=address).report
+    (shipment,) = report["outputs"][0]["shipments"]
+    assert shipment["encode_ns"] > 200_000  # 250 GB/s are beyond any memory
+    assert parts(shipment) == shipment["end_to_end_ns"]
 
 
 def test_pictures_enter_the_head_as_torch_would_make_them(
@@ -423,8 +489,7 @@ def test_a_shaped_link_is_part_of_the_transfer_alone(
     for shipment in report["outputs"][0]["shipments"]:
         link_ns = rtt_ns + shipment["wire_bytes"] * 1_000_000_000 // rate
         assert shipment["transfer_ns"] >= link_ns
-        parts = shipment["head_ns"] + shipment["transfer_ns"] + shipment["tail_ns"]
-        assert link_ns <= parts <= shipment["end_to_end_ns"]
+        assert link_ns <= parts(shipment) == shipment["end_to_end_ns"]
     assert [shipment["wire_bytes"] for shipment in report["outputs"][0]["shipments"]] == obliging.wire_bytes
 
 
@@ -515,7 +580,11 @@ MISBEHAVIOUR: dict[str, tuple[Callable[[socket.socket], object], RunnerCode]] = 
     ),
     "answers too early": (after_hello(send(message("welcome")), take, send(ANSWER)), RunnerCode.FRAME_DAMAGED),
     "answers nothing": (
-        after_hello(send(message("welcome")), take, send(message("received")), send(message("answer"))),
+        after_hello(send(message("welcome")), take, send(message("received")), send(message("answer", decode_ns="0"))),
+        RunnerCode.FRAME_DAMAGED,
+    ),
+    "does not tell how long decoding took": (
+        after_hello(send(message("welcome")), take, send(message("received")), send(Frame({"kind": "answer"}, LOGITS))),
         RunnerCode.FRAME_DAMAGED,
     ),
     "refuses who waits": (

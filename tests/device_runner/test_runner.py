@@ -203,7 +203,7 @@ def test_every_picture_is_shipped_and_timed(
             frame, _ = read_frame(client, max_payload_bytes=2**20)
             assert np.allclose(frame.tensors["activation"], heads.outputs["convolution"][i], atol=1e-4)
             write_frame(client, Frame({"kind": "received"}, {}))
-            write_frame(client, Frame({"kind": "answer"}, {"answer": np.zeros((1, 5), np.float32)}))
+            write_frame(client, Frame({"kind": "answer", "decode_ns": "0"}, {"answer": np.zeros((1, 5), np.float32)}))
             write_frame(client, Frame({"kind": "stored"}, {}))
 
     with receiver(serve) as address:
@@ -214,8 +214,10 @@ def test_every_picture_is_shipped_and_timed(
     for shipment in output.shipments:
         assert shipment.head_ns is not None
         assert shipment.end_to_end_ns is not None
-        parts = shipment.head_ns + shipment.transfer_ns + shipment.tail_ns
-        assert 0 < parts <= shipment.end_to_end_ns
+        assert shipment.encode_ns is not None
+        assert shipment.decode_ns == 0
+        parts = shipment.head_ns + shipment.encode_ns + shipment.transfer_ns + shipment.tail_ns
+        assert 0 < parts == shipment.end_to_end_ns
 
 
 def test_the_picture_itself_ships_without_a_program(
@@ -229,7 +231,7 @@ def test_the_picture_itself_ships_without_a_program(
             assert np.array_equal(frame.tensors["activation"][0], picture)
             assert payload == encode_payload(frame)
             write_frame(client, Frame({"kind": "received"}, {}))
-            write_frame(client, Frame({"kind": "answer"}, {"answer": np.zeros((1, 5), np.float32)}))
+            write_frame(client, Frame({"kind": "answer", "decode_ns": "0"}, {"answer": np.zeros((1, 5), np.float32)}))
             write_frame(client, Frame({"kind": "stored"}, {}))
 
     with receiver(serve) as address:
@@ -258,7 +260,7 @@ def test_every_option_reaches_the_runner(
         for _ in heads.pictures:
             read_frame(client, max_payload_bytes=2**20)
             write_frame(client, Frame({"kind": "received"}, {}))
-            write_frame(client, Frame({"kind": "answer"}, {"answer": np.zeros((1, 5), np.float32)}))
+            write_frame(client, Frame({"kind": "answer", "decode_ns": "0"}, {"answer": np.zeros((1, 5), np.float32)}))
             write_frame(client, Frame({"kind": "stored"}, {}))
 
     with receiver(serve) as address:

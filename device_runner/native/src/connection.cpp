@@ -176,12 +176,9 @@ Status Connection::wait_for(short events, Deadline deadline) const {
   return error == 0 ? Status(Done{}) : Status(lost(std::strerror(error)));
 }
 
-Result<std::uint64_t> Connection::send(const Document& document, const std::optional<LinkShape>& shape) {
-  const EncodedFrame frame = encode_frame(document);
+Status Connection::send(const EncodedFrame& frame, const std::optional<LinkShape>& shape) {
   Unsent unsent(frame);
-  const auto status =
-      shape ? send_paced(unsent, *shape) : send_up_to(unsent.total(), unsent, Clock::now() + frame_timeout_);
-  return status.ok() ? Result<std::uint64_t>(frame.bytes) : Result<std::uint64_t>(status.failure());
+  return shape ? send_paced(unsent, *shape) : send_up_to(unsent.total(), unsent, Clock::now() + frame_timeout_);
 }
 
 // Every chunk has a time of its own, counted from the start: what one sleeps too long, the next does not.

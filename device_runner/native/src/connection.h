@@ -36,10 +36,12 @@ class Connection {
   Connection& operator=(Connection&&) = delete;
   ~Connection();
 
-  // Sends a frame and returns the bytes that travelled, over a link of this shape where one is given: the round-trip time
-  // passes first, then each byte leaves when that link would have delivered it. The timeout counts from there. Where the
-  // peer hung up with a `refused`, that is the failure.
-  Result<std::uint64_t> send(const Document& document, const std::optional<LinkShape>& shape = std::nullopt);
+  // Sends a frame, over a link of this shape where one is given: the round-trip time passes first, then each byte leaves
+  // when that link would have delivered it. The timeout counts from there. Where the peer hung up with a `refused`, that
+  // is the failure.
+  Status send(const EncodedFrame& frame, const std::optional<LinkShape>& shape);
+  // Sends a message whose encoding nobody times.
+  Status send(const Document& document) { return send(encode_frame(document), std::nullopt); }
 
   // The next frame, of at most this many payload bytes: more is refused before anything is allocated for it.
   Result<Message> receive(std::uint64_t max_payload_bytes);

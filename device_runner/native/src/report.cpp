@@ -44,7 +44,9 @@ std::string verification_json(const std::optional<Verification>& verification) {
 std::string shipment_json(const Shipment& shipment) {
   std::string json = "{\"picture\":" + std::to_string(shipment.picture);
   json += ",\"head_ns\":" + time_or_null(shipment.head_ns);
+  json += ",\"encode_ns\":" + std::to_string(shipment.encode_ns);
   json += ",\"transfer_ns\":" + std::to_string(shipment.transfer_ns);
+  json += ",\"decode_ns\":" + std::to_string(shipment.decode_ns);
   json += ",\"tail_ns\":" + std::to_string(shipment.tail_ns);
   json += ",\"end_to_end_ns\":" + time_or_null(shipment.end_to_end_ns);
   return json + ",\"wire_bytes\":" + std::to_string(shipment.wire_bytes) + "}";

@@ -1,7 +1,11 @@
 #include "shipping.h"
 
+#include <algorithm>
+
+#include "answer.h"
 #include "clock.h"
 #include "connection.h"
+#include "frame.h"
 #include "pictures.h"
 
 namespace splitbench {
@@ -20,14 +24,6 @@ Status greet(Connection& connection, const Cargo& cargo, const Destination& dest
   // Others ship before: each `wait` says that the receiver is still there. No clock runs yet.
   auto welcome = connection.expect("welcome", kMaxControlBytes, "wait");
   return welcome.ok() ? Status(Done{}) : Status(welcome.failure());
-}
-
-Status check_answer(const Message& answer) {
-  const auto found = answer.document.tensors.find("answer");
-  if (found == answer.document.tensors.end() || found->second.dtype != Dtype::kF32) {
-    return Failure{Code::kFrameDamaged, "the answer holds no F32 tensor 'answer'", "use one version on both sides"};
-  }
-  return Done{};
 }
 
 // Pictures become activations here; `values_` is kept between pictures, so that no memory is asked for while time runs.
@@ -68,22 +64,22 @@ class Source {
   std::vector<float> values_;
 };
 
-// One activation's exchange: when its frame began to be built, when `received` and `answer` had been read.
+// One activation's exchange: when its frame had been built, when `received` and `answer` had been read.
 struct Exchange {
-  std::int64_t send_start;
+  std::int64_t encoded;
   std::int64_t received_read;
   std::int64_t answer_read;
+  std::int64_t decode_ns;
   std::uint64_t wire_bytes;
 };
 
 Result<Exchange> exchange(Connection& connection, TensorView activation, std::size_t picture,
                           const std::optional<LinkShape>& shape) {
-  const Document document{{{"kind", "activation"}, {"picture", std::to_string(picture)}},
-                          {{"activation", std::move(activation)}}};
-  const std::int64_t send_start = now_ns();
-  auto wire_bytes = connection.send(document, shape);
-  if (!wire_bytes.ok()) {
-    return wire_bytes.failure();
+  const EncodedFrame frame = encode_frame({{{"kind", "activation"}, {"picture", std::to_string(picture)}},
+                                           {{"activation", std::move(activation)}}});
+  const std::int64_t encoded = now_ns();
+  if (auto sent = connection.send(frame, shape); !sent.ok()) {
+    return sent.failure();
   }
   if (auto received = connection.expect("received", kMaxControlBytes); !received.ok()) {
     return received.failure();
@@ -94,15 +90,19 @@ Result<Exchange> exchange(Connection& connection, TensorView activation, std::si
   if (!answer.ok()) {
     return answer.failure();
   }
-  if (auto status = check_answer(*answer); !status.ok()) {
-    return status.failure();
+  const auto told_ns = decode_time(answer->document, answer_read - encoded);
+  if (!told_ns.ok()) {
+    return told_ns.failure();
   }
   if (auto stored = connection.expect("stored", kMaxControlBytes); !stored.ok()) {
     return stored.failure();
   }
-  return Exchange{send_start, received_read, answer_read, *wire_bytes};
+  // A busy device reads `received` late: what the receiver had decoded by then lies within the transfer.
+  const std::int64_t decode_ns = std::min(*told_ns, answer_read - received_read);
+  return Exchange{encoded, received_read, answer_read, decode_ns, frame.bytes};
 }
 
+// Each part ends where the next begins, so that none is left out.
 Result<Shipment> ship_one(Connection& connection, Source& source, std::size_t picture, std::size_t output,
                           const Destination& destination) {
   const std::int64_t picture_in = now_ns();
@@ -115,8 +115,13 @@ Result<Shipment> ship_one(Connection& connection, Source& source, std::size_t pi
   if (!done.ok()) {
     return done.failure();
   }
-  Shipment shipment{picture, std::nullopt, done->received_read - done->send_start,
-                    done->answer_read - done->received_read, std::nullopt, done->wire_bytes};
+  Shipment shipment{};
+  shipment.picture = picture;
+  shipment.encode_ns = done->encoded - activation_there;
+  shipment.transfer_ns = done->received_read - done->encoded;
+  shipment.decode_ns = done->decode_ns;
+  shipment.tail_ns = done->answer_read - done->received_read - done->decode_ns;
+  shipment.wire_bytes = done->wire_bytes;
   if (destination.cells.size() == 1) {
     shipment.head_ns = activation_there - picture_in;
     shipment.end_to_end_ns = done->answer_read - picture_in;

@@ -2,6 +2,7 @@
 //   frame_tool recode FILE          a frame in, the frame that encodes its content out on standard output
 //   frame_tool tensors FILE         the tensors of a safetensors file, one a line
 //   frame_tool serve                for each `u32 length, bytes` on standard input: `u8 code, u32 length, bytes` out
+//   frame_tool answer FILE MOST_NS  the decode time that the answer in a frame tells
 //   frame_tool receive ADDRESS MAX TIMEOUT_MS  one frame from a listening peer
 //   frame_tool send ADDRESS FILE [RATE RTT_NS]  the tensors of a file as one frame, over a shaped link; the bytes sent
 //   frame_tool write FILE OUT       a safetensors file, written again in canonical form
@@ -19,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "answer.h"
 #include "connection.h"
 #include "crc32c.h"
 #include "frame.h"
@@ -33,7 +35,8 @@ std::vector<std::uint8_t> read_all(const char* path) {
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-Result<std::string> recode(const std::vector<std::uint8_t>& frame) {
+// The payload of a whole frame, in a block of its own, so that the sanitizer sees a step over either end.
+Result<Message> parse(const std::vector<std::uint8_t>& frame) {
   std::array<std::uint8_t, kPrefixBytes> prefix_bytes{};
   if (frame.size() < prefix_bytes.size()) {
     return Failure{Code::kFrameDamaged, "shorter than a prefix", "send it again"};
@@ -43,18 +46,32 @@ Result<std::string> recode(const std::vector<std::uint8_t>& frame) {
   if (prefix.payload_bytes != frame.size() - kPrefixBytes) {
     return Failure{Code::kFrameDamaged, "another length than the prefix says", "send it again"};
   }
-  // A block of its own, so that the sanitizer sees a step over either end.
-  const std::vector<std::uint8_t> payload(frame.begin() + kPrefixBytes, frame.end());
-  const auto document = decode_payload(payload.data(), payload.size(), prefix.crc);
-  if (!document.ok()) {
-    return document.failure();
+  std::vector<std::uint8_t> payload(frame.begin() + kPrefixBytes, frame.end());
+  auto document = decode_payload(payload.data(), payload.size(), prefix.crc);
+  return document.ok() ? Result<Message>(Message(std::move(payload), std::move(*document)))
+                       : Result<Message>(document.failure());
+}
+
+Result<std::string> recode(const std::vector<std::uint8_t>& frame) {
+  const auto message = parse(frame);
+  if (!message.ok()) {
+    return message.failure();
   }
-  const EncodedFrame encoded = encode_frame(*document);
+  const EncodedFrame encoded = encode_frame(message->document);
   std::string bytes = encoded.head;
   for (const TensorView& body : encoded.bodies) {
     bytes.append(reinterpret_cast<const char*>(body.data), body.bytes());
   }
   return bytes;
+}
+
+Result<std::string> answered(const char* path, const char* most_ns) {
+  const auto message = parse(read_all(path));
+  if (!message.ok()) {
+    return message.failure();
+  }
+  const auto told = decode_time(message->document, std::atoll(most_ns));
+  return told.ok() ? Result<std::string>(std::to_string(*told)) : Result<std::string>(told.failure());
 }
 
 Result<std::string> tensors(const char* path) {
@@ -91,8 +108,10 @@ Result<std::string> send(const char* address, const char* path, const std::optio
   if (!connection.ok()) {
     return connection.failure();
   }
-  const auto sent = connection->send(content(*file), shape);
-  return sent.ok() ? Result<std::string>(std::to_string(*sent)) : Result<std::string>(sent.failure());
+  const Document document = content(*file);
+  const EncodedFrame frame = encode_frame(document);
+  const auto sent = connection->send(frame, shape);
+  return sent.ok() ? Result<std::string>(std::to_string(frame.bytes)) : Result<std::string>(sent.failure());
 }
 
 Result<std::string> write(const char* path, const char* out) {
@@ -143,6 +162,9 @@ Result<std::string> answer(const std::string& command, int count, char** argumen
   }
   if (command == "tensors" && count == 3) {
     return tensors(arguments[2]);
+  }
+  if (command == "answer" && count == 4) {
+    return answered(arguments[2], arguments[3]);
   }
   if (command == "checksum" && count == 3) {
     return checksum(arguments[2]);
