@@ -19,14 +19,18 @@ _FEWEST = 4  # sizes that a line with two unknowns is judged on
 
 
 def modelled_transfer_ms(wire_bytes: Array, link: LinkShape) -> Array:
-    """Time until the receiver's `received` is back: one round trip, and the bytes at the link's rate."""
+    """Time until the receiver's `received` is back: one round trip, and the bytes at the link's rate.
+
+    Encoding and decoding are the device's and the workstation's: no link changes them.
+    """
     return np.asarray(_MS_PER_S * (link.rtt_s + wire_bytes / link.rate_bytes_per_s), dtype=np.float64)
 
 
 def with_modelled_link(summary: pd.DataFrame, link: LinkShape) -> pd.DataFrame:
     """The tidy table with the three `modelled_*` columns filled for a link; what was measured stays as it is.
 
-    The modelled end to end is the measured one with its transfer replaced.
+    The modelled end to end is the measured one with its transfer replaced; in runs that did not tell encoding apart,
+    that goes with it.
     """
     table = summary.copy()
     bytes_there = np.asarray(table["wire_bytes"].astype("float64"), dtype=np.float64)

@@ -235,7 +235,8 @@ def _profiled(result: SurveyResult | None, anchors: Iterable[Anchor], config: Ru
     if estimate is None:
         reason = result.reason or "no head was measured that its profiled time could be scaled by"
         return facts | {"status": "skipped", "reason": f"head not timed: {reason}"}
-    parts = [estimate.p50 / _NS_PER_MS, facts["transfer_p50_ms"], facts["tail_p50_ms"]]
+    # An older splitbench did not tell encoding and decoding apart: they are in the two others.
+    parts = [_median_ms(times) for times in _parts_ns(result.shipments).values()]
     return facts | {
         "status": "ok",
         "reason": _why_not_measured(config),
@@ -243,7 +244,7 @@ def _profiled(result: SurveyResult | None, anchors: Iterable[Anchor], config: Ru
         "head_p50_ms": estimate.p50 / _NS_PER_MS,
         "head_ci95_low_ms": estimate.low / _NS_PER_MS,
         "head_ci95_high_ms": estimate.high / _NS_PER_MS,
-        "end_to_end_p50_ms": sum(part for part in parts if isinstance(part, float)) if None not in parts else None,
+        "end_to_end_p50_ms": sum([estimate.p50 / _NS_PER_MS, *_known(parts)]) if result.shipments else None,
     }
 
 
@@ -252,8 +253,17 @@ def _shipping(shipments: Sequence[Shipment]) -> dict[str, object]:
     return {
         "wire_bytes": float(np.mean(sizes)) if sizes else None,
         "wire_bytes_max": max(sizes, default=None),
-        "transfer_p50_ms": _median_ms(s.transfer_ns for s in shipments),
-        "tail_p50_ms": _median_ms(s.tail_ns for s in shipments),
+        **{f"{part}_p50_ms": _median_ms(times) for part, times in _parts_ns(shipments).items()},
+    }
+
+
+def _parts_ns(shipments: Sequence[Shipment]) -> dict[str, list[int]]:
+    """What follows the head, part after part; one that was not told apart has no times."""
+    return {
+        "encode": [s.encode_ns for s in shipments if s.encode_ns is not None],
+        "transfer": [s.transfer_ns for s in shipments],
+        "decode": [s.decode_ns for s in shipments if s.decode_ns is not None],
+        "tail": [s.tail_ns for s in shipments],
     }
 
 
@@ -298,13 +308,17 @@ def _state(records: list[RoundRecord]) -> dict[str, object]:
     }
 
 
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
 def _worst(values: Iterable[float | None], choose: Callable[[list[float]], float]) -> float | None:
-    known = [value for value in values if value is not None]
+    known = _known(values)
     return choose(known) if known else None
 
 
 def _median_of(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
+    known = _known(values)
     return float(np.median(known)) if known else None
 
 

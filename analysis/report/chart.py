@@ -37,7 +37,8 @@ LEGEND_SIZE, LEGEND_LINE, LEGEND_LETTERS, LEGEND_LABEL = 10, "\n", 150, 110
 INK, FAINT, ALARM = "#1F2933", "#7B8794", "#C1121F"
 # The first four are Okabe and Ito's, for colour-blind readers, too.
 COLOURS = {"first": "#0072B2", "second": "#D55E00", "third": "#009E73", "fourth": "#CC79A7", "ink": INK, "faint": FAINT}
-COLOURS |= {"head": "#56B4E9", "transfer": "#E69F00", "tail": "#B8BDC4"}
+# What the device does is blue, what the workstation does grey.
+COLOURS |= {"head": "#56B4E9", "encode": "#2A6F97", "transfer": "#E69F00", "decode": "#6B7682", "tail": "#B8BDC4"}
 MARKERS = {None: "", "circle": "o", "square": "s", "triangle": "^", "diamond": "D", "star": "*"}
 HATCHES = {"": "", "/": "/////", "x": "xxxxx", ".": "....."}
 DASHES: dict[str, LineStyleType] = {

@@ -85,7 +85,7 @@ _COLUMNS = named(
     SUMMARY,
     *("split_index", "split", "precision", "attack", "op", "activation_shape"),
     *("head_p50_ms", "head_ci95_low_ms", "head_ci95_high_ms", "head_p90_ms"),
-    *("wire_bytes", "transfer_p50_ms", "tail_p50_ms", "end_to_end_p50_ms"),
+    *("wire_bytes", "encode_p50_ms", "transfer_p50_ms", "decode_p50_ms", "tail_p50_ms", "end_to_end_p50_ms"),
     *("psnr_db", "psnr_ci95_low_db", "psnr_ci95_high_db", "psnr_worst_db", "ssim"),
     *("search_residual", "agreement_top1", "judge_top1", "judge_similarity", "delegated_share", "status"),
 )

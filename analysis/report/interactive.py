@@ -13,7 +13,7 @@ from itertools import groupby
 from textwrap import wrap
 from typing import Any
 
-from analysis.report.panels import THIN, Band, Bars, Level, Line, Panel, Scale, Values
+from analysis.report.panels import PARTS, THIN, Band, Bars, Level, Line, Panel, Scale, Values
 from analysis.report.remarks import remarks
 from analysis.report.rows import (
     Chart,
@@ -239,8 +239,7 @@ def _in_words(row: Row, curve: Curve) -> Iterator[str]:
     spread = half_width(row)
     times = {
         "head": head_time(row) + (f" ±{written(spread, 'ms')}" if spread else ""),
-        "transfer": written(row.number("transfer_p50_ms"), "ms"),
-        "tail": written(row.number("tail_p50_ms"), "ms"),
+        **{part: written(row.number(column), "ms") for part, column in PARTS.items() if part != "head"},
         "end to end": head_time(row, "end_to_end_p50_ms"),
     }
     measured = [f"{name} {value}" for name, value in times.items() if value]

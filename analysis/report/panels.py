@@ -22,7 +22,7 @@ MARKERS: tuple[Marker, ...] = ("circle", "square", "triangle", "diamond")
 PATTERNS: tuple[Pattern, ...] = ("", "/", "x", ".")
 TRIED_SOMEWHERE: Marker = "star"
 DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dash-dotted")
-PARTS = {"head": "head_p50_ms", "transfer": "transfer_p50_ms", "tail": "tail_p50_ms"}
+PARTS = {part: f"{part}_p50_ms" for part in ("head", "encode", "transfer", "decode", "tail")}
 PROFILED_HEAD = "head (profiled, 95 % interval)"
 THIN = 1.0
 _STAR_SIZE = 11.0
@@ -178,14 +178,16 @@ class _Looks:
 
 def _latency(chart: Chart, looks: _Looks) -> Panel:
     marks: list[Bars | Line] = []
-    legend = [Swatch(part, "bar", Look(part)) for part in PARTS]
+    # An older splitbench did not tell encoding and decoding apart.
+    parts = {part: c for part, c in PARTS.items() if any(row.number(c) is not None for row in chart.rows)}
+    legend = [Swatch(part, "bar", Look(part)) for part in parts]
     if any(row.profiled for row in chart.rows):
         legend.insert(1, Swatch(PROFILED_HEAD, "hollow bar", Look("head")))
     for group, curve in enumerate(looks.first_of_variant):
         look = looks[curve]
         profiled = [row is not None and row.profiled for row in _rows(chart, curve)]
         lows, highs = (_values(chart, curve, column) for column in _HEAD_INTERVAL)
-        for part, column in PARTS.items():
+        for part, column in parts.items():
             hollow = [part == "head" and flag for flag in profiled]
             values = _values(chart, curve, column)
             marks.append(Bars(group, values, Look(part, pattern=look.pattern), hollow, lows, highs))

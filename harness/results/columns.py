@@ -10,6 +10,7 @@ from harness.results.axes import AXES
 from harness.results.schema import SCHEMA_VERSION
 
 _NO_JUDGE = "not attacked, or no other trained network is installed: pip install 'splitbench[weights]'"
+_TOLD_APART = "not measured, or by an older splitbench: {} holds it"
 _UNITS = {"ms": "ms", "db": "dB", "bytes": "kB"}
 
 
@@ -61,12 +62,29 @@ SAMPLES = (
         "survey, and split 0 in warmup and head",
     ),
     Column(
+        "encode_ns",
+        pa.int64(),
+        "building the frame, nanoseconds",
+        "warmup, head and profile; in runs of an older splitbench, where transfer_ns holds it",
+    ),
+    Column(
         "transfer_ns",
         pa.int64(),
-        "from the first byte's serialising to `received`, nanoseconds",
+        "from the first byte's sending to `received`, nanoseconds",
         "warmup, head and profile",
     ),
-    Column("tail_ns", pa.int64(), "from `received` to `answer`, nanoseconds", "warmup, head and profile"),
+    Column(
+        "decode_ns",
+        pa.int64(),
+        "reading the activation, on the workstation's clock, nanoseconds",
+        "warmup, head and profile; in runs of an older splitbench, where tail_ns holds it",
+    ),
+    Column(
+        "tail_ns",
+        pa.int64(),
+        "from `received` to `answer`, without decode_ns, nanoseconds",
+        "warmup, head and profile",
+    ),
     Column("end_to_end_ns", pa.int64(), "from picture in to `answer`, nanoseconds", "every loop but shipping"),
     Column("wire_bytes", pa.int64(), "bytes of the frame that travelled", "warmup, head and profile"),
 )
@@ -185,8 +203,28 @@ SUMMARY = (
         heading="",
     ),
     Column("wire_bytes_max", pa.int64(), "bytes of the largest", "not measured", heading="largest"),
+    Column(
+        "encode_p50_ms",
+        pa.float64(),
+        "median of building the frame",
+        _TOLD_APART.format("transfer_p50_ms"),
+        heading="encode",
+    ),
     Column("transfer_p50_ms", pa.float64(), "median of sending until `received`", "not measured", heading="transfer"),
-    Column("tail_p50_ms", pa.float64(), "median from `received` to `answer`", "not measured", heading="tail"),
+    Column(
+        "decode_p50_ms",
+        pa.float64(),
+        "median of reading the activation on the workstation",
+        _TOLD_APART.format("tail_p50_ms"),
+        heading="decode",
+    ),
+    Column(
+        "tail_p50_ms",
+        pa.float64(),
+        "median from `received` to `answer`, without decoding",
+        "not measured",
+        heading="tail",
+    ),
     Column("tail_engine", pa.string(), "what finished the network on the workstation, see docs/tails.md", "not told"),
     Column("tail_threads", pa.int64(), "threads that it computed on", "not told"),
     Column("tail_reason", pa.string(), "why it is not the engine that was asked for or chosen", "it is"),

@@ -23,8 +23,8 @@ OPERATOR_NS = [100_000, 100_000, 200_000, 400_000]
 ANCHORS = {1: 110_000, 4: 880_000}  # both a tenth above their profiled time
 
 
-def surveyed() -> RoundRecord:
-    shipment = survey_shipment(0, 2_000_000, 3_000_000, 100)
+def surveyed(**apart_ns: int) -> RoundRecord:
+    shipment = survey_shipment(0, 2_000_000, 3_000_000, 100, **apart_ns)
     operators = [f"Convolution (NHWC, F32) #{i}" for i in range(SPLITS)]
     report = survey_report(SPLITS, operators, [OPERATOR_NS], shipment)
     return RoundRecord(
@@ -95,6 +95,19 @@ def test_a_profiled_row_says_so_has_an_interval_and_what_to_do(
     assert row["head_p50_ms"] == pytest.approx(0.22)
     assert row["head_ci95_low_ms"] < 0.22 < row["head_ci95_high_ms"]
     assert row["end_to_end_p50_ms"] == pytest.approx(0.22 + 2 + 3)
+
+
+def test_encoding_and_decoding_are_parts_of_a_profiled_rows_end_to_end(tmp_path: Path) -> None:
+    survey = surveyed(encode_ns=500_000, decode_ns=40_000)
+    row = make_run(tmp_path, {}, surveys=[survey]).summary().set_index("split_index").loc[2]
+    parts = [row[f"{part}_p50_ms"] for part in ("head", "encode", "transfer", "decode", "tail")]
+    assert parts == pytest.approx([0.22, 0.5, 2, 0.04, 3])
+    assert row["end_to_end_p50_ms"] == pytest.approx(sum(parts))
+
+
+def test_a_run_that_did_not_tell_encoding_and_decoding_apart_has_none(tmp_path: Path) -> None:
+    table = make_run(tmp_path, {}, surveys=[surveyed()]).summary()
+    assert table[["encode_p50_ms", "decode_p50_ms"]].isna().all(axis=None)
 
 
 def test_a_measured_head_replaces_its_estimate(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from device_runner.report import OutputReport, Profile, RunnerReport, Shipment, 
 VERIFIED = Verification(max_abs_err=0.0, cosine=1.0, passed=True)
 
 
-def survey_shipment(picture: int, transfer_ns: int, tail_ns: int, wire_bytes: int) -> Shipment:
-    """One activation's way; the run was all outputs'."""
-    times = {"transfer_ns": transfer_ns, "tail_ns": tail_ns, "head_ns": None, "end_to_end_ns": None}
+def survey_shipment(picture: int, transfer_ns: int, tail_ns: int, wire_bytes: int, **apart_ns: int) -> Shipment:
+    """One activation's way; the run was all outputs'. `encode_ns` and `decode_ns` are told apart where given."""
+    times = {"transfer_ns": transfer_ns, "tail_ns": tail_ns, "head_ns": None, "end_to_end_ns": None, **apart_ns}
     return Shipment.model_validate({"picture": picture, "wire_bytes": wire_bytes, **times})
 
 

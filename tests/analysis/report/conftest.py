@@ -67,7 +67,7 @@ def make_rows(
         size = channels * side * side * quarter
         head = (0.7 + 6.8 * depth) * (0.55 if precision == "int8" else 1) * generator.normal(1, 0.01) if index else 0.0
         tail = 21 * (1 - depth) + 0.1
-        transfer = 0.08 + size / 9e5
+        encode, transfer, decode = 0.01 + size / 1e7, 0.08 + size / 9e5, 0.05 + size / 5e6
         psnr = 60.0 if not index else 10.5 + 33 * math.exp(-4.2 * depth) - (1.2 if precision == "int8" else 0)
         row: dict[str, Any] = dict.fromkeys(COLUMNS)
         row |= {
@@ -101,9 +101,11 @@ def make_rows(
             "iterations": 30,
             "activation_bytes": size,
             "wire_bytes": size + 320,
+            "encode_p50_ms": encode,
             "transfer_p50_ms": transfer,
+            "decode_p50_ms": decode,
             "tail_p50_ms": tail,
-            "end_to_end_p50_ms": head + tail + transfer,
+            "end_to_end_p50_ms": head + encode + transfer + decode + tail,
             "verified": True if index else None,
             "max_abs_err": 1e-6,
             "throttled": False,

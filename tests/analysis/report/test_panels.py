@@ -66,6 +66,23 @@ def test_a_legend_names_nothing_that_is_not_drawn(make_rows: MakeRows, make_tabl
     assert labels == ["fp32, linear", "floor: mean picture, 12.6 dB", "oracle: mean colour, 14.1 dB"]
 
 
+def test_the_bars_of_a_split_are_stacked_to_its_end_to_end(chart: Chart) -> None:
+    latency = panels_of(chart)[0]
+    lines = [mark for mark in latency.marks if isinstance(mark, Line)]
+    for group, line in enumerate(lines):
+        bars = [mark.values for mark in latency.marks if isinstance(mark, Bars) and mark.group == group]
+        assert len(bars) == 5
+        assert np.array(bars, dtype=float).sum(axis=0) == pytest.approx(np.array(line.y, dtype=float))
+
+
+def test_parts_that_no_row_tells_apart_are_neither_drawn_nor_named(make_rows: MakeRows, make_table: MakeTable) -> None:
+    rows = [row | {"encode_p50_ms": None, "decode_p50_ms": None} for row in make_rows(splits=4)]
+    (found,) = charts(make_table(rows))
+    latency = panels_of(found)[0]
+    assert [mark.look.colour for mark in latency.marks if isinstance(mark, Bars)] == ["head", "transfer", "tail"]
+    assert [swatch.label for swatch in latency.legend][:3] == ["head", "transfer", "tail"]
+
+
 def test_every_painter_has_every_look(chart: Chart) -> None:
     looks = [mark.look for panel in panels_of(chart) for mark in panel.marks]
     looks += [swatch.look for panel in panels_of(chart) for swatch in panel.legend]

@@ -112,7 +112,7 @@ def test_tables_hold_every_sample_once_in_the_schema(store: RunStore) -> None:
 
 def surveyed(*operators: str) -> RoundRecord:
     """A survey of two splits: the first after one convolution and its transpose, the last after both products."""
-    shipment = survey_shipment(1, 2, 3, 100)
+    shipment = survey_shipment(1, 2, 3, 100, encode_ns=4, decode_ns=5)
     report = survey_report(2, operators, [[10, 1, 30], [20, 3, 40]], shipment)
     return RoundRecord(
         work="s",
@@ -130,7 +130,8 @@ def test_every_shipment_and_every_profiled_iteration_of_a_survey_is_a_sample(sto
     samples = store.table("samples").to_pandas()
     assert samples["round"].tolist() == [1] * 6
     shipped, profile = samples[samples["loop"] == "survey"], samples[samples["loop"] == "profile"]
-    for column, values in {"picture": "001-cup", "transfer_ns": 2, "tail_ns": 3, "wire_bytes": 100}.items():
+    parts = {"encode_ns": 4, "transfer_ns": 2, "decode_ns": 5, "tail_ns": 3}
+    for column, values in {"picture": "001-cup", "wire_bytes": 100, **parts}.items():
         assert shipped[column].tolist() == [values] * 2
         assert profile[column].isna().all()
     assert shipped["head_ns"].isna().all()
