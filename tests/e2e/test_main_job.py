@@ -73,6 +73,14 @@ def test_samples_hold_every_iteration_and_shipment(finished: Bench) -> None:
     assert not samples.duplicated(["cell", "round", "loop", "iteration"]).any()
 
 
+def test_the_parts_explain_the_end_to_end_of_every_sample(finished: Bench) -> None:
+    shipped = load_run(finished.only_run).samples().query("loop == 'shipping'")
+    parts = shipped[[f"{part}_ns" for part in ("head", "encode", "transfer", "decode", "tail")]]
+    assert parts.notna().all(axis=None)
+    assert (parts >= 0).all(axis=None)
+    assert (parts.sum(axis=1) / shipped["end_to_end_ns"] - 1).abs().max() <= 0.02
+
+
 def test_by_default_a_stronger_attack_is_tried_within_its_total_and_what_was_not_is_told(finished: Bench) -> None:
     run = load_run(finished.only_run)
     table, records = run.summary(), run.store.journal.leakage().values()
