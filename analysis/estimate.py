@@ -18,7 +18,7 @@ from device_runner.report import Shipment, Verification
 from harness.results.axes import Key, curve_key
 from harness.results.profiled import profiled_times
 from harness.results.schema import Cell, RoundRecord, TailUse
-from harness.stats import Array
+from harness.stats import Array, percentiles
 
 # Half the width of an interval where the anchors agree; beyond that it grows with what they disagree.
 LEAST_UNCERTAINTY = 0.10
@@ -108,8 +108,9 @@ def find_anchors(
 
 def measured_ns(heads: Iterable[RoundRecord]) -> float | None:
     """Median time of a head; None where none was measured."""
-    times = [ns for record in heads if record.status == "ok" and record.report for ns in record.report.run_ns]
-    return float(np.median(times)) if times else None
+    reports = [record.report for record in heads if record.status == "ok" and record.report]
+    rounds = [np.asarray(report.run_ns, dtype=np.float64) for report in reports if report.run_ns]
+    return percentiles(rounds, 50)[0] if rounds else None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from harness.results.axes import cell_key, curve_key
 from harness.results.columns import ESTIMATES, PROGRESS, SUMMARY, Column
 from harness.results.schema import AUTO, Cell, LeakageRecord, RoundRecord, RunConfig, RunFile, TailUse
 from harness.results.store import RunStore, find_run
-from harness.stats import Array, cluster_interval, is_unstable, source_interval
+from harness.stats import Array, cluster_interval, is_unstable, percentiles, source_interval
 
 _NS_PER_MS = 1e6
 _PANDAS_TYPES = {pa.string(): "string", pa.int64(): "Int64", pa.float64(): "float64", pa.bool_(): "boolean"}
@@ -200,13 +200,13 @@ def _timing(cell: Cell, records: list[RoundRecord], file: RunFile) -> dict[str, 
     heads = _milliseconds(r.run_ns for r in reports) if cell.split_index else [np.zeros(1) for _ in reports]
     shipped = [s for r in reports for s in r.outputs[0].shipments]
     interval = cluster_interval(heads, "median") if cell.split_index else None
-    times = np.concatenate(heads)
+    p50, p90, p99 = percentiles(heads, 50, 90, 99)
     return facts | {
         "load_ms": float(np.median([r.load_ns for r in reports])) / _NS_PER_MS if cell.split_index else None,
         "head_source": "measured",
-        "head_p50_ms": float(np.percentile(times, 50)),
-        "head_p90_ms": float(np.percentile(times, 90)),
-        "head_p99_ms": float(np.percentile(times, 99)),
+        "head_p50_ms": p50,
+        "head_p90_ms": p90,
+        "head_p99_ms": p99,
         "head_ci95_low_ms": interval[0] if interval else None,
         "head_ci95_high_ms": interval[1] if interval else None,
         "rounds": len(records),

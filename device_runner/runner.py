@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -38,6 +39,9 @@ _SIGNAL_REMEDIES: dict[int, str] = {
 _CANNOT_RUN = "the bundle does not run on this device: report it with what bench devices says"
 _LAST_SIGNAL = 64
 
+Iterations = int | Literal["auto"]
+"""How many timed runs a round has; "auto": until their median is known (native/src/timing.h says when it is)."""
+
 
 @dataclass(frozen=True)
 class Shipping:
@@ -69,7 +73,8 @@ class Job:
         reference: `picture`, and what the outputs should be: `activation.0`, `activation.1`, ..; None at split 0.
         max_abs_err, min_cosine: verification passes within these; None leaves that measure of that output unjudged.
         zero_points: of int8 activations, None for others.
-        profiled: after everything else, a second copy of the program tells where its time goes.
+        profiled: after everything else, a second copy of the program tells where its time goes, in as many runs; these
+            are to be a number.
         affinity: hexadecimal mask of the cores that may be used; None: all that the system allows.
         link_shape: what `shipping` is slowed down to.
         write_output: once verified, the outputs go here, as a reference file that other devices can be held to.
@@ -85,7 +90,7 @@ class Job:
     profiled: bool = False
     threads: int = 1
     warmup: int = 0
-    iterations: int = 0
+    iterations: Iterations = 0
     shipping: Shipping | None = None
     affinity: str | None = None
     link_shape: LinkShape | None = None

@@ -33,6 +33,7 @@ _LOWER_S_PER_HEAD, _LOWER_S_PER_NODE = 0.5, 0.03
 _MACS_PER_S = 1e10
 _ATTACK_S = 2.5
 _ROUND_TRIP_S = 0.004
+_AUTO_ITERATIONS = 20  # on a quiet machine
 
 
 def plan(config: RunConfig, inputs: Inputs, devices: Sequence[DeviceEntry]) -> tuple[Cell, ...]:
@@ -151,11 +152,10 @@ def cost(config: RunConfig, variant: Variant) -> Cost:
     programs = len(surveys(config, variant))
     nodes = len(subject.network.graph(1).graph.nodes)
     total = max((p.head_macs + p.tail_macs for p in points), default=0)
-    passes = config.warmup + config.iterations + pictures
     parts = [p.head_macs / max(total, 1) for p in measured if p.index] + [1.0] * programs
     exported = sum(_LOWER_S_PER_HEAD + _LOWER_S_PER_NODE * nodes * part for part in parts)
     shipped_s = pictures * sum(p.tail_macs / _MACS_PER_S * 2 + _ROUND_TRIP_S for p in points)
-    timed = sum(0.1 + passes * p.head_macs / _MACS_PER_S for p in measured)
+    timed = sum(_round_s(config, pictures, p.head_macs / _MACS_PER_S) for p in measured)
     return Cost(
         variant=variant,
         export_s=exported / (os.cpu_count() or 1),
@@ -165,3 +165,9 @@ def cost(config: RunConfig, variant: Variant) -> Cost:
         + (config.attack_total_s or 0.0) / (len(config.models) * len(config.precisions)),
         disk_bytes=sum(p.head_params * 4 for p in measured) + sum(p.activation_bytes * pictures for p in points),
     )
+
+
+def _round_s(config: RunConfig, pictures: int, head_s: float) -> float:
+    """What a round of one head takes on the device."""
+    iterations = _AUTO_ITERATIONS if config.iterations == "auto" else config.iterations
+    return 0.1 + (config.warmup + iterations + pictures) * head_s

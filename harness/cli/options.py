@@ -95,6 +95,20 @@ class Counts(click.ParamType[Any]):
         return tuple(dict.fromkeys(int(word) for word in words))
 
 
+class Iterations(click.ParamType[Any]):
+    """auto, or a whole number from 1 to 100,000."""
+
+    name = "iterations"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Text -> number, or "auto" as it is."""
+        if value == "auto":
+            return "auto"
+        if not re.fullmatch("[0-9]{1,6}", str(value)) or not 1 <= int(str(value)) <= 100_000:
+            self.fail(f"{value!r} is neither auto nor a number from 1 to 100000", param, ctx)
+        return int(str(value))
+
+
 class NewFile(click.ParamType[Any]):
     """A file that can be written: known in the first second, not after an hour of measuring. "-" is standard output."""
 

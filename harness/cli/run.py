@@ -72,7 +72,13 @@ if TYPE_CHECKING:
     help="Of the tail; all of this machine's cores by default.",
 )
 @click.option("--warmup", type=click.IntRange(0, 10_000), default=3, help="Warm-ups per round.")
-@click.option("--iterations", type=click.IntRange(1, 100_000), default=10, help="Timed runs per round.")
+@click.option(
+    "--iterations",
+    type=options.Iterations(),
+    default="auto",
+    metavar="auto|N",
+    help="Timed runs per round; auto: 10 or more, until the median is known to 2 % or 1 s has passed.",
+)
 @click.option(
     "--attack",
     "attacks",

@@ -25,6 +25,9 @@ from harness.results.schema import Cell, RoundRecord, TailUse
 from harness.results.store import RunStore
 from harness.tails.process import LoadedTail, TailProcess, TailRequest
 
+# Of a survey under `--iterations auto`: each has a time for every operator, so that a thousand would be large.
+PROFILE_ITERATIONS = 10
+
 
 @dataclass(frozen=True)
 class Work:
@@ -209,7 +212,7 @@ class _DeviceSession:
             threads=work.cells[0].threads,
             affinity=core_mask(config.affinity, self.device),
             warmup=config.warmup,
-            iterations=config.iterations,
+            iterations=PROFILE_ITERATIONS if work.profiled and config.iterations == "auto" else config.iterations,
             shipping=self._shipping(work, round_) if ships else None,
             link_shape=self.ready.shape if ships else None,
             # It takes seconds: once a head is enough.

@@ -177,7 +177,11 @@ SUMMARY = (
         "neither measured nor profiled",
     ),
     Column(
-        "head_p50_ms", pa.float64(), "median head time; split 0: 0", "neither measured nor profiled", heading="head"
+        "head_p50_ms",
+        pa.float64(),
+        "median head time, every round counting alike; split 0: 0",
+        "neither measured nor profiled",
+        heading="head",
     ),
     Column("head_p90_ms", pa.float64(), "90th percentile of head times", "not measured", heading="p90"),
     Column("head_p99_ms", pa.float64(), "99th percentile of head times", "not measured"),

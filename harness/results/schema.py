@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from device_runner.devices.probe import DeviceState
 from device_runner.report import RunnerReport
+from device_runner.runner import Iterations
 from device_runner.strict import StrictModel
 
 SCHEMA_VERSION = 3
@@ -41,6 +42,7 @@ class RunConfig(NetworkConfig):
     """What the user asked for; a run can be repeated from it.
 
     Attributes:
+        iterations: timed runs of each head in each round.
         tail: the engine that finishes networks on the workstation; auto: the fastest.
         tail_threads: that it computes on.
         attacks: those that every cell is attacked with.
@@ -54,7 +56,7 @@ class RunConfig(NetworkConfig):
     way_back: Literal["auto", "direct", "tunnel"] = "auto"
     cool_down: str | None = None
     warmup: int = 3
-    iterations: int = 10
+    iterations: Iterations = "auto"
     rounds: int = 5
     tail: str = "auto"
     tail_threads: int = 1

@@ -121,6 +121,12 @@ def test_a_right_head_is_verified_and_every_sample_kept(run_head: RunHead, convo
     assert report["outputs"][0]["shipments"] == []
 
 
+def test_a_head_runs_until_its_median_is_known(run_head: RunHead, convolution: dict[str, Any]) -> None:
+    report = run_head(**convolution, warmup=3, iterations="auto").report
+    assert len(report["warmup_ns"]) == 3
+    assert 10 <= len(report["run_ns"]) <= 1000
+
+
 def test_max_abs_err_is_that_of_the_raw_values(
     run_head: RunHead, heads: Any, convolution: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -316,6 +322,7 @@ def test_a_reference_that_cannot_be_used_is_named(
         {"threads": "many"},
         {"threads": 10**30},
         {"iterations": -1},
+        {"iterations": "automatic"},
         {"max_abs_err": "nan"},
         {"min_cosine": "x"},
         {"zero_point": 128},
@@ -384,7 +391,7 @@ def parts(shipment: dict[str, Any]) -> int:
     return sum(shipment[f"{part}_ns"] for part in ("head", "encode", "transfer", "decode", "tail"))
 
 
-def deliberate(decode_ns: int, *, pause_s: float) -> Callable[[socket.socket], None]:
+def deliberate(decode_ns: int, *, pause_s: float) -> Callable[[socket.socket], object]:
     """Make a receiver that answers one picture after a pause, and tells this decode time."""
     answer = Frame({"kind": "answer", "decode_ns": str(decode_ns)}, LOGITS)
     steps = (send(message("received")), lambda _: time.sleep(pause_s), send(answer), send(message("stored")))

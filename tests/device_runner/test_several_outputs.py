@@ -341,6 +341,12 @@ def test_without_a_program_there_is_nothing_to_profile(run: Run, survey: Survey)
     assert caught.value.code is RunnerCode.USAGE
 
 
+def test_a_profile_of_as_many_iterations_as_it_takes_is_a_usage_error(run: Run, job: Job) -> None:
+    with pytest.raises(RunnerError, match="a profile is of a number of them") as caught:
+        run(replace(job, iterations="auto"))
+    assert caught.value.code is RunnerCode.USAGE
+
+
 def test_no_iterations_give_no_profile_and_a_reason(run: Run, job: Job) -> None:
     report = run(replace(job, iterations=0))
     assert report.profile is None

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from analysis import load_run
 from tests.e2e.command import DEEPER, Bench
 
-ASKED = ("run", DEEPER, "--input-size", "32", "--iterations", "2", "--warmup", "1")
+ASKED = ("run", DEEPER, "--input-size", "32", "--warmup", "1")
 BOTH = (*ASKED, "--precision", "fp32,int8", "--attack", "linear")
 QUICK = (*ASKED, "--attack", "tiny_attack:MeanPicture")
 
@@ -61,6 +61,16 @@ def test_a_survey_alone_gives_the_whole_curve_and_says_what_it_estimated(surveye
     for _, rows in table.groupby("precision"):
         assert 3 <= (rows["head_source"] == "measured").sum() - 1 <= 4  # the anchors, beside split 0
         assert (rows["head_source"] == "profiled").sum() == len(rows) - (rows["head_source"] == "measured").sum() > 0
+
+
+def test_heads_run_until_their_medians_are_known_and_profiles_ten_times(surveyed: Bench) -> None:
+    rounds = load_run(surveyed.only_run).store.journal.rounds().values()
+    reports = {
+        profiled: [r.report for r in rounds if r.report and r.profiled is profiled] for profiled in (True, False)
+    }
+    assert all(report.profile and len(report.profile.times_ns) == 10 for report in reports[True])
+    counts = [len(report.run_ns) for report in reports[False] if report.warmup_ns]  # no head runs at split 0
+    assert all(10 <= count <= 1000 for count in counts)
 
 
 def test_it_takes_one_program_a_precision_and_the_anchors(surveyed: Bench) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.stats import cluster_interval, is_unstable, source_interval
+from harness.stats import cluster_interval, is_unstable, percentiles, source_interval
 
 
 def test_fewer_than_two_groups_have_no_interval_and_no_verdict() -> None:
@@ -27,6 +27,27 @@ def test_more_samples_of_the_same_groups_do_not_narrow_the_interval() -> None:
 
 def test_equal_groups_have_an_interval_of_no_width() -> None:
     assert cluster_interval([np.ones(5), np.ones(5)], "median") == (1.0, 1.0)
+
+
+def test_a_round_of_many_samples_counts_no_more_than_one_of_few() -> None:
+    few, many = ([np.full(size, 2.0), np.full(10, 1.0), np.full(10, 3.0)] for size in (10, 1000))
+    assert percentiles(few, 10, 50, 90) == percentiles(many, 10, 50, 90) == (1.0, 2.0, 3.0)
+    assert cluster_interval(few, "median") == cluster_interval(many, "median") == (1.0, 3.0)
+    uneven = [np.full(1000, 9.0), np.full(10, 1.0), np.full(10, 1.0)]
+    assert percentiles(uneven, 50) == (1.0,)
+
+
+def test_rounds_of_as_many_samples_have_the_usual_percentiles_and_medians() -> None:
+    rng = np.random.default_rng(0)
+    for rounds, size in ((1, 1), (1, 8), (2, 3), (5, 10), (3, 7)):
+        groups = [rng.integers(0, 20, size).astype(float) for _ in range(rounds)]
+        assert percentiles(groups, 0, 50, 90, 99, 100) == pytest.approx(
+            np.percentile(np.concatenate(groups), [0, 50, 90, 99, 100])
+        )
+    groups = [rng.random(9) + i for i in range(4)]
+    draws = np.random.default_rng(0).integers(4, size=(2000, 4))
+    resampled = [np.median(np.concatenate([groups[i] for i in drawn])) for drawn in draws]
+    assert cluster_interval(groups, "median") == pytest.approx(np.percentile(resampled, [2.5, 97.5]))
 
 
 def test_the_same_samples_give_the_same_interval() -> None:

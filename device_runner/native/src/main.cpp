@@ -47,8 +47,10 @@ Status measure_program(const Options& options, Reference& reference, const std::
   if (auto status = time_runs(**program, reference.input, options.warmup, report.warmup_ns); !status.ok()) {
     return status;
   }
-  if (auto status = time_runs(**program, reference.input, options.iterations, report.run_ns); !status.ok()) {
-    return status;
+  auto timed = options.iterations ? time_runs(**program, reference.input, *options.iterations, report.run_ns)
+                                  : time_enough_runs(**program, reference.input, report.run_ns);
+  if (!timed.ok()) {
+    return timed;
   }
   if (cargo) {
     auto shipments = ship(program->get(), *cargo, *options.destination);
@@ -76,7 +78,7 @@ Status profile_program(const Options& options, Reference& reference, Report& rep
     return program.failure();
   }
   std::vector<Operators> runs;
-  for (int i = -options.warmup; i < options.iterations; ++i) {
+  for (int i = -options.warmup; i < *options.iterations; ++i) {
     seen = {};
     if (auto status = run_reference(**program, reference); !status.ok()) {
       return status;

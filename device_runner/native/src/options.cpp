@@ -10,7 +10,7 @@ namespace {
 
 constexpr const char* kUsageLine =
     "head_runner [--pte FILE] --reference FILE [--max-abs-err X,..] [--min-cosine X,..] [--zero-point Z,..] --threads N "
-    "--warmup W --iterations I [--affinity HEXMASK] [--pictures FILE --connect HOST:PORT --cell HASH,.. --round R "
+    "--warmup W --iterations I|auto [--affinity HEXMASK] [--pictures FILE --connect HOST:PORT --cell HASH,.. --round R "
     "[--link-rate BYTES_PER_S --link-rtt-ns N]] [--write-output FILE] [--power CURRENT_FILE:VOLTAGE_FILE] [--profile]";
 
 constexpr const char* kKnown[] = {"profile", "pte",       "reference",   "max-abs-err", "min-cosine", "zero-point",
@@ -112,6 +112,13 @@ Status read_integer(const std::string& name, const std::optional<std::string>& w
   }
   target = static_cast<int>(value);
   return Done{};
+}
+
+Status read_iterations(const std::optional<std::string>& written, std::optional<int>& target) {
+  if (written == "auto") {
+    return Done{};
+  }
+  return read_integer("iterations", written, 0, 1'000'000, target.emplace());
 }
 
 // How many outputs the options tell of: as many as each list has entries; 0 without any.
@@ -216,7 +223,7 @@ Result<Options> parse_options(int count, const char* const* arguments) {
   for (const Status& status : {
            read_integer("threads", given.text("threads"), 1, 256, options.threads),
            read_integer("warmup", given.text("warmup"), 0, 1'000'000, options.warmup),
-           read_integer("iterations", given.text("iterations"), 0, 1'000'000, options.iterations),
+           read_iterations(given.text("iterations"), options.iterations),
        }) {
     if (!status.ok()) {
       return status.failure();
@@ -246,6 +253,9 @@ Result<Options> parse_options(int count, const char* const* arguments) {
   options.reference = given.text("reference");
   if (options.pte && !options.reference) {
     return usage("--reference is missing: nothing is timed unverified");
+  }
+  if (options.profile && !options.iterations) {
+    return usage("--iterations is 'auto': a profile is of a number of them");
   }
   if (!options.pte && (!options.destination || options.profile || options.write_output || options.tolerances.size() > 1)) {
     return usage("--pte is missing: without it pictures can be shipped, but nothing can be run");

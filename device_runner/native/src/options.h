@@ -32,7 +32,7 @@ struct Options {
   bool profile = false;               // tell where the program's time goes, once all else is done
   int threads = 0;
   int warmup = 0;
-  int iterations = 0;
+  std::optional<int> iterations;      // none: as many as it takes, see time_enough_runs
 };
 
 // Options from the command line; kUsage names what is wrong with it.

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import bench
-from harness.cli.options import Duration
+from harness.cli.options import Duration, Iterations
 from harness.cli.run import run
 
 
@@ -46,6 +46,17 @@ def test_what_is_no_duration_is_refused_with_an_example(written: str) -> None:
     with pytest.raises(click.BadParameter, match="write 60s or 10m") as error:
         Duration().convert(written, None, None)
     assert "\n" not in error.value.message
+
+
+@pytest.mark.parametrize(("written", "read"), [("auto", "auto"), ("1", 1), ("010", 10), ("100000", 100_000)])
+def test_iterations_are_a_number_or_as_many_as_it_takes(written: str, read: int | str) -> None:
+    assert Iterations().convert(written, None, None) == read
+
+
+@pytest.mark.parametrize("written", ["", "0", "-1", "+1", "1.5", "100001", "9999999", "Auto", "auto ", "1\n", "²"])
+def test_what_is_no_number_of_iterations_is_refused(written: str) -> None:
+    with pytest.raises(click.BadParameter, match="neither auto nor a number from 1 to 100000"):
+        Iterations().convert(written, None, None)
 
 
 def test_an_attacks_budget_is_its_own_choice_unless_it_is_given() -> None:

@@ -34,7 +34,7 @@ def test_runs_that_were_asked_before_there_was_an_option_had_its_default(name: s
     ("beside", "named"),
     [
         (["--iterations", "50"], "--iterations"),
-        (["--iterations", "10"], "--iterations"),
+        (["--iterations", "auto"], "--iterations"),
         (["--out", "x", "--iterations", "50", "resnet18"], "--iterations, --out and MODEL"),
         (["--device", "emulated", "--split", "3"], "--device and --split"),
         (["--attack", "spectral"], "--attack"),

@@ -130,7 +130,7 @@ def test_an_error_is_one_line_whatever_its_names_hold() -> None:
         (["study", "--out", ""], "'--out': it is empty"),
         (["devices", ""], "it is empty"),
         (["run", "--seed", "99999999999999999999"], "'--seed': 99999999999999999999 is not in the range"),
-        (["run", "--iterations", "-1"], "'--iterations': -1 is not in the range"),
+        (["run", "--iterations", "-1"], "'--iterations': '-1' is neither auto nor a number from 1 to 100000"),
         (["run", "--input-size", "0"], "'0' is not a valid size"),
         (["run", "--threads", "999"], "'999' is no list of counts"),
         (["run", "--threads", "1,,2"], "'1,,2' is no list of counts"),

@@ -52,5 +52,5 @@ def test_the_parts_explain_every_pictures_end_to_end(tmp_path: Path, side: int) 
         assert parts_ns == pytest.approx(end_to_end_ns, rel=0.02)
         assert encode_ns > 0
         assert decode_ns + shipment.tail_ns + shipment.transfer_ns >= (DECODE_S + TAIL_S) * 1e9
-        # A busy device reads `received` late, and what of the decoding that leaves no time for is its transfer's.
+        # A busy device reads `received` late: decoding that had ended by then lies within the transfer.
         assert shipment.tail_ns == 0 or decode_ns >= DECODE_S * 1e9
