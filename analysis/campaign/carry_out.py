@@ -196,15 +196,22 @@ class Campaign:
             self._side_by_side([(ready, queue) for ready, queue in queues if ready.device.target != "host"])
 
     def _side_by_side(self, queues: Sequence[tuple[ReadyDevice, Queue]]) -> None:
-        """A thread a device. What ends one of them, or Ctrl-C, ends the others after the round that they are in."""
+        """A thread a device; they ship in turns.
+
+        What ends one of them, or Ctrl-C, ends the others: after the round that they are in, or, where they wait for
+        their turn, now.
+        """
         ended = Event()
         with ThreadPoolExecutor(max(1, len(queues))) as pool:
             running = [pool.submit(self._run_queue, ready, queue, ended) for ready, queue in queues]
             try:
                 for finished in as_completed(running):
                     finished.result()
-            finally:
+            except BaseException:  # also Ctrl-C: the run is over
                 ended.set()
+                for ready, _ in queues:
+                    ready.turn.call_off()
+                raise
 
     def _is_missing(self, variant: Variant, program: Program, done: Container[tuple[str, int]]) -> bool:
         here = self._groups_here(variant, program)

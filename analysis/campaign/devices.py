@@ -9,6 +9,7 @@ from analysis.campaign.phases import Phase, Phases
 from device_runner.link import LinkShape
 from harness.measure.affinity import core_mask
 from harness.measure.ready import ReadyDevice, prepared
+from harness.measure.turn import Turn
 from harness.results.schema import RunConfig
 
 
@@ -17,10 +18,10 @@ def ready_devices(config: RunConfig, addresses: Sequence[str], phases: Phases) -
     """Connect to devices and deploy the runner, for as long as the block runs."""
     shape = LinkShape.parse(config.link) if config.link else None
     with ExitStack() as stack:
-        devices = []
+        turn, devices = Turn(), []
         with phases.phase(Phase.DEVICE, len(addresses)):
             for address in addresses:
-                ready = stack.enter_context(prepared(address, way_back=config.way_back, shape=shape))
+                ready = stack.enter_context(prepared(address, way_back=config.way_back, shape=shape, turn=turn))
                 core_mask(config.affinity, ready.device)  # fails now if it lacks these cores
                 phases.step(f"{ready.entry.label}: {ready.facts.model}, link {ready.entry.link}")
                 devices.append(ready)

@@ -75,10 +75,12 @@ class Device(ABC):
     Attributes:
         target: the bundle target that this device runs ("host", "arm64").
         direct_link, tunnel_link: how activations travel back, as the table's column `link` calls it ("loopback").
+        on_workstation: heads run on the harness's own machine, and disturb whatever it does.
         name: the address that the user gave.
     """
 
     target: ClassVar[str]
+    on_workstation: ClassVar[bool] = False
     direct_link: ClassVar[str]
     tunnel_link: str = ""
 

@@ -125,9 +125,20 @@ class Lease:
             HeldError: another harness has taken the device meanwhile.
         """
         with self._quiet:
-            if self._ends - time.monotonic() < pause_s + _LASTS_S - _RENEW_S:
-                self._renew(pause_s + _LASTS_S)
+            self.keep(pause_s)
             yield
+
+    def keep(self, pause_s: float = 0.0) -> None:
+        """Renew it where that is due, from within a block that is `undisturbed` and measures nothing just now.
+
+        Args:
+            pause_s: how long the block may do nothing on the device.
+
+        Raises:
+            HeldError: another harness has taken the device meanwhile.
+        """
+        if self._ends - time.monotonic() < pause_s + _LASTS_S - _RENEW_S:
+            self._renew(pause_s + _LASTS_S)
 
     def _keep(self) -> None:
         while not self._over.wait(_RENEW_S):

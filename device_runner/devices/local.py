@@ -20,7 +20,7 @@ from device_runner.errors import DeviceError, TransferError, UsageError
 class Local(Device):
     """The machine that the harness itself runs on. Nothing is copied; activations travel over loopback."""
 
-    target, direct_link = "host", "loopback"
+    target, direct_link, on_workstation = "host", "loopback", True
 
     def __init__(self, address: str) -> None:
         super().__init__(address)

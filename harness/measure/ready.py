@@ -27,6 +27,7 @@ from device_runner.link import LinkShape
 from device_runner.runner import Job, Shipping, run_program
 from harness.errors import ReceiverError
 from harness.measure.receiver import Receiver
+from harness.measure.turn import Turn
 from harness.results.schema import DeviceEntry
 
 WayBack = Literal["auto", "direct", "tunnel"]
@@ -46,6 +47,7 @@ class ReadyDevice:
         tunnel: activations travel through the device's own connection, not straight to this workstation.
         shape: the link that is shaped on the device's side, or None.
         power: where its power can be read.
+        turn: what uses this workstation while a device of the run may be shipping waits for it.
         lease: keeps other workstations' harnesses from it; None where nothing can be kept on it.
     """
 
@@ -56,6 +58,7 @@ class ReadyDevice:
     tunnel: bool
     shape: LinkShape | None
     power: PowerSource
+    turn: Turn
     lease: Lease | None = None
 
     def undisturbed(self, pause_s: float = 0.0) -> AbstractContextManager[None]:
@@ -68,6 +71,15 @@ class ReadyDevice:
             HeldError: another harness has taken the device meanwhile.
         """
         return self.lease.undisturbed(pause_s) if self.lease else nullcontext()
+
+    def its_turn(self) -> AbstractContextManager[None]:
+        """Use this workstation in this block, and nobody else who would disturb what is timed.
+
+        Raises:
+            HeldError: another harness has taken the device while its turn was waited for.
+            CalledOffError: the run is ending.
+        """
+        return self.turn.taken(self.lease.keep if self.lease else lambda: None)
 
     def receiver_address(self) -> str:
         """host:port of the receiver as the device sees it; opens the tunnel anew where it was lost."""
@@ -88,11 +100,14 @@ class ReadyDevice:
 
 
 @contextmanager
-def prepared(address: str, *, way_back: WayBack = "auto", shape: LinkShape | None = None) -> Iterator[ReadyDevice]:
+def prepared(
+    address: str, *, way_back: WayBack = "auto", shape: LinkShape | None = None, turn: Turn | None = None
+) -> Iterator[ReadyDevice]:
     """Connect to a device, deploy the runner and find a way back, for as long as the block runs.
 
     Args:
         way_back: "direct", "tunnel", or "auto": direct where that works, otherwise a tunnel.
+        turn: that of the run's devices; one of its own by default.
 
     Raises:
         DeviceError: it cannot be reached or used, or the way back that was asked for does not work.
@@ -110,9 +125,11 @@ def prepared(address: str, *, way_back: WayBack = "auto", shape: LinkShape | Non
         device.check()
         lease = stack.enter_context(Lease(device)) if isinstance(device, RemoteDevice) else None
         runner = device.deploy(build_bundle(device.target))
-        receiver, tunnel = _find_way_back(device, runner, way_back)
+        turn = turn or Turn()
+        # What runs on this machine has the turn already, for longer than it ships.
+        receiver, tunnel = _find_way_back(device, runner, way_back, None if device.on_workstation else turn)
         with receiver:
-            yield ReadyDevice(device, facts, runner, receiver, tunnel, shape, find_power_source(device), lease)
+            yield ReadyDevice(device, facts, runner, receiver, tunnel, shape, find_power_source(device), turn, lease)
 
 
 @contextmanager
@@ -140,10 +157,12 @@ def _alone(name: str, address: str) -> Iterator[None]:
         yield
 
 
-def _find_way_back(device: Device, runner: Sequence[str], way_back: WayBack) -> tuple[Receiver, bool]:
+def _find_way_back(
+    device: Device, runner: Sequence[str], way_back: WayBack, turn: Turn | None
+) -> tuple[Receiver, bool]:
     host = device.workstation_address() if way_back != "tunnel" else None
     if host is not None:
-        receiver = _listening(host)
+        receiver = _listening(host, turn)
         if receiver is not None:
             if _knock(device, runner, receiver, _joined(host, receiver.port)):
                 return receiver, False
@@ -153,7 +172,7 @@ def _find_way_back(device: Device, runner: Sequence[str], way_back: WayBack) -> 
             f"{device.name} does not reach this workstation directly{f' at {host}' if host else ''}",
             remedy="open its firewall, or use --way-back tunnel",
         )
-    receiver = Receiver(_LOOPBACK)
+    receiver = Receiver(_LOOPBACK, turn)
     try:
         if _knock(device, runner, receiver, device.open_tunnel(receiver.port)):
             return receiver, True
@@ -164,9 +183,9 @@ def _find_way_back(device: Device, runner: Sequence[str], way_back: WayBack) -> 
     raise DeviceError(f"{device.name} has no way back to this workstation", remedy="check its network and firewall")
 
 
-def _listening(host: str) -> Receiver | None:
+def _listening(host: str, turn: Turn | None = None) -> Receiver | None:
     try:
-        return Receiver(_here(host))
+        return Receiver(_here(host), turn)
     except ReceiverError:  # the device sees an address that is not this machine's own (a router between them)
         return None
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from device_runner.devices import Device
@@ -134,10 +134,18 @@ class _DeviceSession:
     tails: TailProcess
     cool_down: CoolDown | None
     state: DeviceState | None = None
+    sent: set[str] = field(default_factory=set)
+    """Names of the work whose files are on the device."""
 
     @property
     def device(self) -> Device:
         return self.ready.device
+
+    @property
+    def limit_s(self) -> float:
+        """How long a job may take. Before it ships, every other device of the run may, and another harness."""
+        others = 0 if self.device.on_workstation else len(self.store.file.config.devices)
+        return PROGRAM_LIMIT_S * (1 + others)
 
     def attempt(self, work: Work, round_: int) -> RoundRecord:
         """One round of a piece of work; where the connection broke it is tried once more.
@@ -148,20 +156,21 @@ class _DeviceSession:
         pause_s = self.cool_down.longest_s if self.cool_down else 0.0
         try:
             with self.ready.undisturbed(pause_s):
-                try:
-                    return self._execute(work, round_)
-                except DeviceError as exc:
-                    self._require_alive(exc)
-                try:
-                    return self._execute(work, round_)
-                except DeviceError as exc:
-                    self._require_alive(exc)
-                    return work.record(round_, status="failed", reason=str(exc))
+                for _ in range(2):
+                    try:
+                        return self._execute(work, round_)
+                    except HeldError:
+                        raise
+                    except DeviceError as exc:
+                        self._require_alive(exc)
+                        reason = str(exc)
+                return work.record(round_, status="failed", reason=reason)
         except HeldError as exc:
             raise LostDeviceError(self.device.name, exc) from exc
 
     def _require_alive(self, lost: DeviceError) -> None:
         self.state = None
+        self.sent.clear()
         try:
             read_state(self.device)
         except DeviceError as exc:
@@ -171,16 +180,27 @@ class _DeviceSession:
         if self.cool_down:
             self.cool_down.wait(self.device)
             self.state = None
+        with self._turn(self.device.on_workstation):
+            return self._run(work, round_)
+
+    def _turn(self, needed: bool) -> AbstractContextManager[None]:
+        return self.ready.its_turn() if needed else nullcontext()
+
+    def _run(self, work: Work, round_: int) -> RoundRecord:
         # Heads follow one another at once: what was read after one is read before the next.
         before = self.state or read_state(self.device)
         self.state = None
         sessions: list[Session] = []
         try:
-            with self._loaded(work, round_) as tails:
+            with ExitStack() as stack:
+                # The first time it is verified here, and sent there, and its tails are loaded.
+                with self._turn(work.name not in self.sent and not self.device.on_workstation):
+                    tails = stack.enter_context(self._loaded(work, round_))
+                    job = self._job(work, round_)
+                self.sent.add(work.name)
                 sessions = self._sessions(work, round_, tails)
-                job = self._job(work, round_)
                 with self.ready.receiver.expect(*sessions):
-                    report = run_program(self.device, self.ready.runner, job, timeout_s=PROGRAM_LIMIT_S)
+                    report = run_program(self.device, self.ready.runner, job, timeout_s=self.limit_s)
             if round_ == 0 and job.program and not work.profiled and (command := self.ready.power.command):
                 report = with_energy(report, self.device, self.ready.runner, job, command)
         except TailError as exc:
