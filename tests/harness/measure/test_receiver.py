@@ -606,7 +606,7 @@ def test_a_conversation_begins_when_the_one_before_has_ended(
     end: Callable[[socket.socket], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def answer(activation: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def answer(activation: npt.NDArray[Any]) -> Answer:
         if np.isnan(activation).any():
             raise RuntimeError("the tail cannot")
         return twice_the_sums(activation)
@@ -682,12 +682,12 @@ class SlowTail:
     begun: threading.Event = field(default_factory=threading.Event)
     answered: list[tuple[float, float]] = field(default_factory=list)
 
-    def __call__(self, _: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def __call__(self, _: npt.NDArray[Any]) -> Answer:
         began = time.monotonic()
         self.begun.set()
         time.sleep(self.seconds)
         self.answered.append((began, time.monotonic()))
-        return np.zeros((1, 5), np.float32)
+        return Answer(np.zeros((1, 5), np.float32), 0)
 
 
 def test_what_a_runner_waited_for_lies_in_none_of_its_samples(turn: Turn, bundle: Bundle, tmp_path: Path) -> None:

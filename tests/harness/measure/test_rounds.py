@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from device_runner.bundle import Bundle
 from device_runner.devices.base import Completed, Device
@@ -32,6 +32,8 @@ from harness.networks.splits import Network
 from harness.pictures import Pictures
 from harness.results.schema import RoundRecord
 from harness.results.store import RunStore
+from harness.tails.answer import Answer, AnyArray
+from harness.tails.process import LoadedTail, TailProcess, TailRequest
 from tests.parts.adbd.fixture import attached_phone, own_adb_server, the_adb_server
 from tests.parts.adbd.phone import Phone
 from tests.parts.cells import tiny_cell
@@ -52,6 +54,21 @@ class Conversation:
     device: str
     began: float
     ended: float
+
+
+class RecordedTails(TailProcess):
+    """Takes its time for every answer to a device, and notes it."""
+
+    def __init__(self, device: str, answers: list[tuple[str, float, float]]) -> None:
+        super().__init__(threads=1)
+        self.device, self.answers = device, answers
+
+    def answer(self, tail: LoadedTail, received: AnyArray) -> Answer:
+        began = time.monotonic()
+        time.sleep(TAIL_S)
+        answer = super().answer(tail, received)
+        self.answers.append((self.device, began, time.monotonic()))
+        return answer
 
 
 @dataclass
@@ -82,18 +99,16 @@ class Bench:
     def work(self, device: str) -> list[Work]:
         return [self._one(device, split, program) for split, program in zip(SPLITS, self.programs, strict=True)]
 
+    def measure(self, store: RunStore, ready: ReadyDevice) -> Iterator[RoundRecord]:
+        with RecordedTails(ready.device.name, self.answers) as tails:
+            yield from measure(store, self.work(ready.device.name), ready, self.pictures_file, tails)
+
     def _one(self, device: str, split: int, program: Exported) -> Work:
-        tail = self.network.tail(self.network.all_points[split])
-
-        def slowly(_: nn.Module, __: tuple[Tensor, ...], ___: Tensor) -> None:
-            began = time.monotonic()
-            time.sleep(TAIL_S)
-            self.answers.append((device, began, time.monotonic()))
-
-        tail.register_forward_hook(slowly)
         output = program.manifest.outputs[0]
         cell = tiny_cell(split, hash=self.cell(device, split), device=device, activation_shape=output.activation_shape)
-        return Work(f"split {split}", (cell,), program, (tail,))
+        picture = torch.zeros(1, 3, *self.network.model.input_size)
+        tail = TailRequest(self.network, self.network.all_points[split], output.codec, picture)
+        return Work(f"split {split}", (cell,), program, (tail,), engine="torch")
 
     def conversations(self) -> list[Conversation]:
         """The answers of one connection follow one another; so many make one."""
@@ -125,7 +140,7 @@ def test_two_devices_ship_one_after_the_other(bench: Bench, plain_pi: Pi, attach
     store, turn = bench.store(*addresses), Turn()
 
     def run(ready: ReadyDevice) -> list[RoundRecord]:
-        return list(measure(store, bench.work(ready.device.name), ready, bench.pictures_file))
+        return list(bench.measure(store, ready))
 
     with (
         prepared(addresses[0], turn=turn) as pi,
@@ -223,8 +238,7 @@ def run_on(kind: type[Here], bench: Bench) -> Iterator[Run]:
         with prepared("machine") as ready:
             assert isinstance(ready.device, Here)
             ready.device.seen.pushed.clear()  # the knock's
-            rounds = measure(store, bench.work("machine"), ready, bench.pictures_file)
-            yield Run(ready.device, ready.turn, store, rounds)
+            yield Run(ready.device, ready.turn, store, bench.measure(store, ready))
 
 
 @pytest.mark.usefixtures("own_cache")
