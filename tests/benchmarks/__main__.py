@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import devices, speed
+from tests.benchmarks import devices, speed, turns
 from tests.benchmarks.attacks import compare
 from tests.benchmarks.attacks.measure import Plan
 from tests.benchmarks.comparison import Result
@@ -34,19 +34,28 @@ def _devices() -> Iterator[Result]:
     yield from devices.results(speed.build_native())
 
 
+def _turns() -> Iterator[Result]:
+    yield from turns.results()
+
+
 def _attacks() -> Iterator[Result]:
     """Takes hours: only when it is asked for by name."""
     yield from compare.results(Plan(), click.echo)
 
 
-PARTS: dict[str, Callable[[], Iterator[Result]]] = {"speed": _speed, "devices": _devices, "attacks": _attacks}
-BY_DEFAULT = ("speed", "devices")
+PARTS: dict[str, Callable[[], Iterator[Result]]] = {
+    "speed": _speed,
+    "devices": _devices,
+    "turns": _turns,
+    "attacks": _attacks,
+}
+BY_DEFAULT = ("speed", "devices", "turns")
 
 
 @click.command()
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
 def main(parts: Sequence[str]) -> None:
-    """Run the comparisons of speed and devices, or the parts that are named."""
+    """Run the comparisons of speed, of devices and of devices side by side, or the parts that are named."""
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     console, found = Console(), []
     table = Table("comparison", "median", "95 % interval", "goal", "", box=None)
