@@ -95,7 +95,7 @@ class Counts(click.ParamType[Any]):
         return tuple(dict.fromkeys(int(word) for word in words))
 
 
-class Iterations(click.ParamType[Any]):
+class AutoOrCount(click.ParamType[Any]):
     """auto, or a whole number from 1 to 100,000."""
 
     name = "iterations"

@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 @click.option("--warmup", type=click.IntRange(0, 10_000), default=3, help="Warm-ups per round.")
 @click.option(
     "--iterations",
-    type=options.Iterations(),
+    type=options.AutoOrCount(),
     default="auto",
     metavar="auto|N",
     help="Timed runs per round; auto: 10 or more, until the median is known to 2 % or 1 s has passed.",

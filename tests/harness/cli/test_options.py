@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import bench
-from harness.cli.options import Duration, Iterations
+from harness.cli.options import AutoOrCount, Duration
 from harness.cli.run import run
 
 
@@ -50,13 +50,13 @@ def test_what_is_no_duration_is_refused_with_an_example(written: str) -> None:
 
 @pytest.mark.parametrize(("written", "read"), [("auto", "auto"), ("1", 1), ("010", 10), ("100000", 100_000)])
 def test_iterations_are_a_number_or_as_many_as_it_takes(written: str, read: int | str) -> None:
-    assert Iterations().convert(written, None, None) == read
+    assert AutoOrCount().convert(written, None, None) == read
 
 
 @pytest.mark.parametrize("written", ["", "0", "-1", "+1", "1.5", "100001", "9999999", "Auto", "auto ", "1\n", "²"])
 def test_what_is_no_number_of_iterations_is_refused(written: str) -> None:
     with pytest.raises(click.BadParameter, match="neither auto nor a number from 1 to 100000"):
-        Iterations().convert(written, None, None)
+        AutoOrCount().convert(written, None, None)
 
 
 def test_an_attacks_budget_is_its_own_choice_unless_it_is_given() -> None:
