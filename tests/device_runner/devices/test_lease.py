@@ -140,6 +140,8 @@ def test_it_is_renewed_while_nothing_is_measured_and_never_meanwhile(
             before = written()
             time.sleep(0.3)
             assert written() == before
+            lease.keep()  # nothing is measured just now
+            assert written() != before
 
 
 def test_one_that_was_taken_meanwhile_is_told_before_the_next_measurement(
@@ -151,4 +153,6 @@ def test_one_that_was_taken_meanwhile_is_told_before_the_next_measurement(
             monkeypatch.setattr(lease, "_ends", 0.0)
             with pytest.raises(HeldError), lease.undisturbed():
                 pass
+            with pytest.raises(HeldError):
+                lease.keep()
             assert holder_of(device)
