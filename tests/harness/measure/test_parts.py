@@ -13,8 +13,8 @@ from device_runner.devices import open_device
 from device_runner.frames import Frame, encode_payload
 from device_runner.report import Shipment
 from device_runner.runner import Job, Shipping, run_program
-from harness.measure.receiver import AnyArray, Receiver, Session
-from harness.tails.answer import Answer
+from harness.measure.receiver import Receiver, Session
+from harness.tails.answer import Answer, AnyArray
 
 PICTURES = 3
 DECODE_S, TAIL_S = 0.010, 0.030

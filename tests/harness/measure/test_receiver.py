@@ -609,7 +609,7 @@ def test_a_conversation_begins_when_the_one_before_has_ended(
     def answer(activation: npt.NDArray[Any]) -> Answer:
         if np.isnan(activation).any():
             raise RuntimeError("the tail cannot")
-        return twice_the_sums(activation)
+        return quick(twice_the_sums(activation))
 
     monkeypatch.setattr(module, "SILENCE_S", 0.5 if end is fall_silent else LIMIT_S)
     session.answer = answer
