@@ -44,11 +44,7 @@ class Tails:
             yield cls(store, process, exported, phases)
 
     def prepare(self, subject: Subject, points: Iterable[SplitPoint]) -> None:
-        """Choose the network's engine where it has none yet, and lower what it needs for these tails.
-
-        Raises:
-            TailError: no engine can compute the network.
-        """
+        """Choose the network's engine where it has none yet, and lower what it needs for these tails."""
         engine = self.store.file.engines.get(subject.model.name) or self._choose(subject)
         if ENGINES.load(engine.engine).runs_programs:
             self._lower(subject, points)
@@ -74,7 +70,7 @@ class Tails:
             self._lower(subject, [whole])
             chosen = fastest(self.process, self.request(subject, whole, Uint8()))
             times = ", ".join(f"{name} {ms:.1f} ms" for name, ms in chosen.times_ms.items())
-            self.phases.note(f"{subject.model.name}: tails on {chosen.engine} (the whole network: {times})")
+            self.phases.note(f"{subject.model.name}: tails on {chosen.engine} (the whole network: {times or 'none'})")
         self.store.keep_engine(subject.model.name, chosen)
         return chosen
 

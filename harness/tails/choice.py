@@ -8,7 +8,7 @@ from time import perf_counter_ns
 from harness.errors import TailError
 from harness.results.schema import ChosenEngine
 from harness.tails import ENGINES
-from harness.tails.process import LoadedTail, TailProcess, TailRequest
+from harness.tails.process import FALLBACK, LoadedTail, TailProcess, TailRequest
 
 AUTO = "auto"
 _RUNS = 15
@@ -21,8 +21,8 @@ def fastest(process: TailProcess, whole: TailRequest) -> ChosenEngine:
     Args:
         whole: the tail of split 0.
 
-    Raises:
-        TailError: none of them can compute it.
+    Returns:
+        PyTorch's where none of them can compute it: its rows then say why.
     """
     times_ms: dict[str, float] = {}
     unavailable: dict[str, str] = {}
@@ -30,14 +30,16 @@ def fastest(process: TailProcess, whole: TailRequest) -> ChosenEngine:
         if reason := ENGINES.load(name).unavailable():
             unavailable[name] = reason
             continue
-        with process.loaded(name, [whole]) as (tail,):
-            if tail.reason:
-                unavailable[name] = tail.reason
-            else:
-                times_ms[name] = _time_ms(tail)
-    if not times_ms:
-        raise TailError(f"no engine can compute {whole.network.model.name}: {'; '.join(unavailable.values())}")
-    return ChosenEngine(engine=min(times_ms, key=times_ms.__getitem__), times_ms=times_ms, unavailable=unavailable)
+        try:
+            with process.loaded(name, [whole]) as (tail,):
+                if tail.reason:
+                    unavailable[name] = tail.reason
+                else:
+                    times_ms[name] = _time_ms(tail)
+        except TailError as exc:
+            unavailable[name] = exc.message
+    engine = min(times_ms, key=times_ms.__getitem__, default=FALLBACK)
+    return ChosenEngine(engine=engine, times_ms=times_ms, unavailable=unavailable)
 
 
 def _time_ms(tail: LoadedTail) -> float:

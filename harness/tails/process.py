@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from device_runner.raised import class_and_message
 from device_runner.said import last_line
 from harness.codecs import Codec
 from harness.errors import TailError
@@ -207,9 +208,7 @@ class TailProcess:
         network = request.network
         if network.weights_sha256 in self._networks:
             return
-        graph = io.BytesIO()
-        torch.save(_whole(network), graph)
-        know = Know(network.weights_sha256, graph.getvalue(), request.picture.numpy())
+        know = Know(network.weights_sha256, _written(network), request.picture.numpy())
         if isinstance(reply := self._exchange(know, network.model.name), Failed):
             raise TailError(f"the tails of {network.model.name} cannot be computed: {reply.reason}")
         self._networks.add(network.weights_sha256)
@@ -237,6 +236,18 @@ class TailProcess:
 def _whole(network: Network) -> torch.fx.GraphModule:
     """The network's graph without the wrapping of torch.export, which cannot be written."""
     return extract_head(network.graph(1), network.points[-1].node)
+
+
+def _written(network: Network) -> bytes:
+    graph = io.BytesIO()
+    try:
+        torch.save(_whole(network), graph)
+    except Exception as exc:  # pickle has no base for what a graph's constants raise
+        raise TailError(
+            f"the graph of {network.model.name} cannot be written: {class_and_message(exc)}",
+            remedy="keep only tensors and numbers in the network",
+        ) from exc
+    return graph.getvalue()
 
 
 def _weight_bytes(request: TailRequest) -> int:

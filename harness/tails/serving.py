@@ -30,8 +30,17 @@ _WARM_UPS = 3
 
 
 def computed(graph: fx.GraphModule) -> list[fx.Node]:
-    """The input and the operations, in order: names do not survive the way to another process, places do."""
-    return [node for node in graph.graph.nodes if node.op in ("placeholder", "call_function")]
+    """The input and what is made of it, in order.
+
+    Names do not survive the way to another process, and what is made of constants is computed on it; these places do.
+    """
+    found: dict[fx.Node, None] = {}
+    for node in graph.graph.nodes:
+        if node.op == "placeholder" or (
+            node.op == "call_function" and not found.keys().isdisjoint(node.all_input_nodes)
+        ):
+            found[node] = None
+    return list(found)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import torch
 
 from device_runner.registry import Registry
 from harness.codecs import Uint8
-from harness.errors import TailError
 from harness.networks.splits import Network
 from harness.results.schema import ChosenEngine
 from harness.tails import Engine, choice
@@ -37,6 +36,7 @@ def test_engines_that_cannot_take_the_network_are_left_out(plain: Network, monke
     assert "OutOfMemoryError" in chosen.unavailable[own("Refuses")]
 
 
-def test_no_engine_at_all_is_an_error(plain: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(TailError, match=r"no engine can compute .*OutOfMemoryError"):
-        chosen_among(("Refuses",), plain, monkeypatch)
+def test_where_no_engine_can_compute_it_pytorch_is_to_say_why(plain: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = chosen_among(("Refuses",), plain, monkeypatch)
+    assert (chosen.engine, chosen.times_ms) == ("torch", {})
+    assert "OutOfMemoryError" in chosen.unavailable[own("Refuses")]
