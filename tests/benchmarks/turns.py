@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +20,41 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import mannwhitneyu
 
-from analysis import load_run
+from analysis.campaign.carry_out import Campaign
+from analysis.campaign.devices import ready_devices
+from analysis.campaign.inputs import Inputs, load_inputs
+from analysis.campaign.phases import Phase, Phases
+from analysis.campaign.plan import lay_run
+from analysis.run import Run
+from harness.measure.ready import ReadyDevice
+from harness.networks.models import DEFAULT_MODEL
+from harness.results.schema import RunConfig
 from harness.stats import RESAMPLES
 from tests.benchmarks.comparison import Result
 from tests.parts.adbd.phone import adb_server, phone
 from tests.parts.sshd import raspberry_pi
 from tests.parts.sshd.fixture import at_home
 
-ASKED = ("run", "--split", "picture,_swish", "--input-size", "128", "--no-survey", "--warmup", "1", "--iterations", "2")
-ATTACK = ("--attack", "tests.e2e.tiny_attack:MeanPicture")
-REPEATS = 3
+REPEATS = 5
 MOST = 1.05
 
 Rounds = list[npt.NDArray[np.float64]]
-"""End-to-end times of one cell, in nanoseconds: an array a round."""
+"""End-to-end times of one device at one split, in nanoseconds: an array a round."""
+ByCell = dict[tuple[str, str], Rounds]
+"""By the kind of the device and the split."""
+
+
+class Silent:
+    """Watches a run, and tells nobody."""
+
+    def phase(self, phase: Phase, total: int | None) -> None:
+        """Nothing."""
+
+    def step(self, text: str) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
 
 
 def results(repeats: int = REPEATS) -> Iterator[Result]:
@@ -45,44 +65,63 @@ def results(repeats: int = REPEATS) -> Iterator[Result]:
     """
     if os.geteuid() != 0:
         return
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        raspberry_pi(Path(folder)) as pi,
-        adb_server() as server,
-        phone() as attached,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        at_home(pi, patch)
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        both = (pi.address, attached.address)
-        _measured(Path(folder), both)  # exports, and sends the bundles
-        alone: dict[tuple[str, str], Rounds] = defaultdict(list)
-        beside: dict[tuple[str, str], Rounds] = defaultdict(list)
-        rng = random.Random(0)
-        for _ in range(repeats):
-            for addresses in rng.sample([both, both[:1], both[1:]], 3):
-                for cell, rounds in _measured(Path(folder), addresses).items():
-                    (beside if addresses == both else alone)[cell].extend(rounds)
+    alone, beside = _measured(repeats)
     for cell in alone:
         yield _compared(cell, alone[cell], beside[cell])
 
 
-def _measured(folder: Path, addresses: Sequence[str]) -> dict[tuple[str, str], Rounds]:
+def _measured(repeats: int) -> tuple[ByCell, ByCell]:
+    """Alone, and side by side."""
+    alone: ByCell = defaultdict(list)
+    beside: ByCell = defaultdict(list)
+    rng, phases = random.Random(0), Phases(Silent())
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        pi = stack.enter_context(raspberry_pi(folder))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        at_home(pi, patch)
+        for name, value in stack.enter_context(adb_server()).environment.items():
+            patch.setenv(name, value)
+        config = _config(pi.address, stack.enter_context(phone()).address)
+        inputs = load_inputs(config, folder / "exported", phases)
+        both = stack.enter_context(ready_devices(config, config.devices, phases))
+        _run(folder / "warm", config, inputs, both, phases)  # exports, and sends what it made
+        for i in range(repeats):
+            for devices in rng.sample([both, both[:1], both[1:]], 3):
+                found = _run(folder / f"{i}-{len(devices)}-{devices[0] is both[0]}", config, inputs, devices, phases)
+                for cell, rounds in found.items():
+                    (beside if len(devices) == 2 else alone)[cell].extend(rounds)
+    return alone, beside
+
+
+def _config(*devices: str) -> RunConfig:
+    return RunConfig(
+        models=(DEFAULT_MODEL,),
+        split="picture,_swish",
+        precisions=("fp32",),
+        input_size=(128, 128),
+        pictures="builtin",
+        weights="auto",
+        seed=0,
+        devices=devices,
+        warmup=1,
+        iterations=2,
+        survey="none",
+        attacks=(),
+    )
+
+
+def _run(folder: Path, config: RunConfig, inputs: Inputs, devices: Sequence[ReadyDevice], phases: Phases) -> ByCell:
     """One run: each device's and split's end-to-end times."""
-    with tempfile.TemporaryDirectory() as out:
-        devices = [part for address in addresses for part in ("--device", address)]
-        command = [str(Path(sys.executable).parent / "bench"), *ASKED, *ATTACK, *devices, "--out", f"{out}/run"]
-        environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
-        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
-        run = load_run(Path(out) / "run")
-        cells = {cell.hash: ((cell.device or "").partition(":")[0], cell.split) for cell in run.file.cells}
-        shipped = run.samples().query("loop == 'shipping'")
-        found: dict[tuple[str, str], Rounds] = defaultdict(list)
-        for cell, rounds in shipped.groupby("cell"):
-            for _, times in rounds.groupby("round")["end_to_end_ns"]:
-                found[cells[str(cell)]].append(times.to_numpy(float))
-        return found
+    addresses = tuple(ready.device.name for ready in devices)
+    store = lay_run(folder, config.model_copy(update={"devices": addresses}), inputs, devices)
+    Campaign(store, inputs, list(devices), phases).carry_out(lambda: None)
+    cells = {cell.hash: (cell.device.partition(":")[0], cell.split) for cell in store.file.cells}
+    found: ByCell = defaultdict(list)
+    for cell, rounds in Run(store).samples().query("loop == 'shipping'").groupby("cell"):
+        for _, times in rounds.groupby("round")["end_to_end_ns"]:
+            found[cells[str(cell)]].append(times.to_numpy(float))
+    return found
 
 
 def _compared(cell: tuple[str, str], alone: Rounds, beside: Rounds) -> Result:
