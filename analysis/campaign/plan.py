@@ -21,9 +21,10 @@ from harness.codecs import Fp32
 from harness.errors import ExportError, ResultsError
 from harness.export.exporter import program_hash
 from harness.export.program import Program
+from harness.export.tail_parts import tail_parts
 from harness.measure.ready import ReadyDevice
 from harness.networks.splits import Cut, SplitPoint
-from harness.results.schema import Cell, DeviceEntry, RunConfig, RunFile
+from harness.results.schema import AUTO, Cell, DeviceEntry, RunConfig, RunFile
 from harness.results.store import RunStore
 from harness.workstation.compute import Compute
 from harness.workstation.environment import describe_environment
@@ -146,13 +147,15 @@ class Cost:
 
 def cost(config: RunConfig, variant: Variant) -> Cost:
     """Roughly, for one network, one precision and one device; the few anchors of a survey are left out."""
-    subject = variant.subject
+    subject, network = variant.subject, variant.subject.network
     points, pictures = subject.points, len(subject.pictures.held_out)
     measured = [head.points[0] for head in heads(config, variant)] if config.survey != "only" else []
     programs = len(surveys(config, variant))
-    nodes = len(subject.network.graph(1).graph.nodes)
+    nodes = len(network.graph(1).graph.nodes)
     total = max((p.head_macs + p.tail_macs for p in points), default=0)
     parts = [p.head_macs / max(total, 1) for p in measured if p.index] + [1.0] * programs
+    if config.tail in (AUTO, "executorch") and variant.precision == config.precisions[0]:  # one tail for all precisions
+        parts += [_macs(part) / max(total, 1) for part in {p for point in points for p in tail_parts(network, point)}]
     exported = sum(_LOWER_S_PER_HEAD + _LOWER_S_PER_NODE * nodes * part for part in parts)
     shipped_s = pictures * sum(p.tail_macs / _MACS_PER_S * 2 + _ROUND_TRIP_S for p in points)
     timed = sum(_round_s(config, pictures, p.head_macs / _MACS_PER_S) for p in measured)
@@ -171,3 +174,8 @@ def _round_s(config: RunConfig, pictures: int, head_s: float) -> float:
     """What a round of one head takes on the device."""
     iterations = _AUTO_ITERATIONS if config.iterations == "auto" else config.iterations
     return 0.1 + (config.warmup + iterations + pictures) * head_s
+
+
+def _macs(program: Program) -> int:
+    """Multiply-accumulates of a program of one output."""
+    return program.points[-1].head_macs - (program.start.head_macs if program.start else 0)

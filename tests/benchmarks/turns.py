@@ -25,6 +25,7 @@ from analysis.campaign.devices import ready_devices
 from analysis.campaign.inputs import Inputs, load_inputs
 from analysis.campaign.phases import Phase, Phases
 from analysis.campaign.plan import lay_run
+from analysis.campaign.tails import Tails
 from analysis.run import Run
 from harness.measure.ready import ReadyDevice
 from harness.networks.models import DEFAULT_MODEL
@@ -115,7 +116,8 @@ def _run(folder: Path, config: RunConfig, inputs: Inputs, devices: Sequence[Read
     """One run: each device's and split's end-to-end times."""
     addresses = tuple(ready.device.name for ready in devices)
     store = lay_run(folder, config.model_copy(update={"devices": addresses}), inputs, devices)
-    Campaign(store, inputs, list(devices), phases).carry_out(lambda: None)
+    with Tails.of_run(store, inputs.exported, phases) as tails:
+        Campaign(store, inputs, list(devices), tails, phases).carry_out(lambda: None)
     cells = {cell.hash: (cell.device.partition(":")[0], cell.split) for cell in store.file.cells}
     found: ByCell = defaultdict(list)
     for cell, rounds in Run(store).samples().query("loop == 'shipping'").groupby("cell"):
