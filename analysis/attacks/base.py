@@ -127,6 +127,8 @@ class Attack(ABC):
         knows: what else it is given, in a few words.
         cost: what it takes a split, in a few words.
         fewest_sources: how many source photographs it cannot do without; at least one is needed to validate it.
+        splits_at_once: whether several splits may be attacked at once, in processes of their own with a core each: it
+            takes nothing over from one split to the next, and takes long.
     """
 
     name: ClassVar[str]
@@ -134,6 +136,7 @@ class Attack(ABC):
     knows: ClassVar[str]
     cost: ClassVar[str]
     fewest_sources: ClassVar[int] = 2
+    splits_at_once: ClassVar[bool] = False
 
     # Values of the class, so that an `__init__` of yours need not call this one's.
     _activation_shape: tuple[int, ...] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _OUT_OF_RANGE = 10.0
 # as many as its free memory holds at so many bytes each: 41 vectors of L-BFGS, and the head's values with gradients.
 _PIXELS_AT_ONCE = 16 * 256 * 256
 _BYTES_OF_PIXEL = 8192
+# As many are searched at once in a run of the usual size.
+_PICTURES = 18
 _LOG = logging.getLogger("splitbench.attacks")
 
 
@@ -96,6 +99,11 @@ class Search:
                 return
             lbfgs.evaluate()
             yield lbfgs
+
+
+def search_bytes(input_size: tuple[int, int]) -> int:
+    """What a search for a run's pictures takes of main memory, about, and at most."""
+    return _BYTES_OF_PIXEL * min(_PIXELS_AT_ONCE, _PICTURES * math.prod(input_size))
 
 
 def _pixels_at_once(device: torch.device) -> int:

@@ -53,6 +53,7 @@ class Spectral(CrossFitted):
 
     name, access = "spectral", "white-box"
     knows, cost = "the head's weights, pictures with their activations", "seconds a picture"
+    splits_at_once = True
     begins_at: ClassVar[type[CrossFitted]] = Linear
     share_of_start: ClassVar[float] = 0.0
 
@@ -69,9 +70,6 @@ class Spectral(CrossFitted):
         chosen_by = began + CHOOSING_SHARE * (deadline - began)
         self._variation = self._choose(known.first(CHOSEN_ON), answers[:CHOSEN_ON], chosen_by)
         self._learn_blend(known.first(BLENDED_ON), answers[:BLENDED_ON], began, deadline)
-
-    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Spectral) -> None:
-        self._fit(own, head, budget_s, start_from)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
         return self._from(self.start.rebuild(activations), activations).clamp(0, 1)
@@ -135,8 +133,12 @@ class Refine(Spectral):
 
     name, cost = "refine", "60 s of training, then seconds a picture"
     fewest_sources = Decoder.fewest_sources
+    splits_at_once = False
     begins_at = Decoder
     share_of_start = 0.75
+
+    def _warm_fit(self, own: Pairs, head: HeadFunction, budget_s: float | None, start_from: Refine) -> None:
+        self._fit(own, head, budget_s, start_from)
 
 
 def evaluations_for(pictures: int) -> int:

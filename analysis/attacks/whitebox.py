@@ -37,6 +37,7 @@ class WhiteBox(Attack):
 
     name, access = "whitebox", "white-box"
     knows, cost = "the head's weights, a few pictures", "seconds a picture"
+    splits_at_once = True
 
     def _fit(self, own: Pairs, head: HeadFunction, budget_s: float | None) -> None:
         self._head, self._input_size = head, own.input_size

@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from analysis.attacks import HeadFunction, Pairs
-from analysis.attacks.matching import feature_residual
+from analysis.attacks import ATTACKS, HeadFunction, Pairs
+from analysis.attacks.matching import feature_residual, search_bytes
 from analysis.campaign.folds import FoldedTrial
+from analysis.campaign.side_by_side import Ended, SideBySide, gradients_survive_fork
 from analysis.errors import AttackError
 from analysis.independent_judge import IndependentJudge
 from analysis.judging import FAILURES, Judge, collect_pairs, groups, holds_pictures_apart, learned_from, values
@@ -69,29 +71,79 @@ def attack_network(
         keep: is given the activations of the receiver's own pictures once a split is done; it may need them again.
 
     Yields:
-        Each finished (cell, attack), after it was kept.
+        Each finished (cell, attack), after it was kept. Those that may be tried at several splits at once are, unless a
+        budget bounds each one's time on the clock: that is with all cores.
     """
     done = store.journal.leakage()
     attacks = store.file.config.attacks
     missing = [t for t in targets if any((t.cell.hash, name) not in done for name in attacks)]
     if not missing:
         return
-    recorder, budget_s = Recorder(store, network, pictures), store.file.config.attack_budget_s
+    recorder = Recorder(store, network, pictures)
     yield from recorder.reference([t for t in missing if t.point.index == 0])
     mixed = [t for t in missing if not holds_pictures_apart(network, t.point)]
     untried = [(name, t) for t in mixed for name in attacks if (t.cell.hash, name) not in done]
     yield from (recorder.without_figures(name, t, "failed", _MIXED) for name, t in untried)
     missing = [t for t in missing if t not in mixed]
+    with SideBySide(recorder.outcomes) as side_by_side:
+        for task in _tasks(recorder, graph, missing, keep):
+            if recorder.may_run_beside_others(task):
+                outcomes = side_by_side.begin(task, search_bytes(task.own.input_size))
+            else:
+                alone = ((task, outcome) for outcome in recorder.outcomes(task))
+                outcomes = chain(side_by_side.rest(), alone)
+            yield from (record for one in outcomes for record in recorder.kept(*one))
+        yield from (record for one in side_by_side.rest() for record in recorder.kept(*one))
+
+
+@dataclass(frozen=True)
+class Task:
+    """An attack to try at one split, on what devices shipped there.
+
+    Args:
+        own: what it learns from, where it computes.
+        targets: at least one, all at the same split.
+        budget_s: about how long it may take.
+    """
+
+    attack: str
+    own: Pairs
+    targets: Sequence[AttackTarget]
+    budget_s: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an attack on one device's activations, not yet judged.
+
+    Args:
+        known: what is known of the attack before it is judged.
+        rebuilt: float32, N x 3 x H x W, in memory that any process can be handed; None where there is no figure.
+    """
+
+    target: AttackTarget
+    known: LeakageRecord
+    rebuilt: np.ndarray | None = None
+
+
+def _tasks(
+    recorder: Recorder,
+    graph: Callable[[], CuttableGraph],
+    missing: Sequence[AttackTarget],
+    keep: Callable[[SplitPoint, Tensor], None] | None,
+) -> Iterator[Task]:
+    """Split after split, each attack that is not done yet."""
+    config, done = recorder.store.file.config, recorder.store.journal.leakage()
     points = sorted({t.point for t in missing if t.point.index}, key=lambda point: point.index)
-    for group in groups(points, learned_from(pictures)):
-        own = collect_pairs(graph(), group, pictures, recorder.device)
+    for group in groups(points, learned_from(recorder.pictures)):
+        own = collect_pairs(graph(), group, recorder.pictures, recorder.device)
         for point in group:
             here = [t for t in missing if t.point == point]
             pairs = own.pop(point.index)
             there = pairs.to(recorder.device)
-            for name in attacks:
-                todo = [t for t in here if (t.cell.hash, name) not in done]
-                yield from recorder.attack(name, there, todo, budget_s)
+            for name in config.attacks:
+                if todo := [t for t in here if (t.cell.hash, name) not in done]:
+                    yield Task(name, there, todo, config.attack_budget_s)
             if keep is not None:
                 keep(point, pairs.activations)
 
@@ -117,32 +169,37 @@ class Recorder:
                 own = LeakageRecord(cell=target.cell.hash, attack=name, status="ok", train_seconds=0.0)
                 yield self._keep(own, target, shipped_activations(self.store, target))
 
-    def attack(
-        self, name: str, own: Pairs, targets: Sequence[AttackTarget], budget_s: float | None
-    ) -> Iterator[LeakageRecord]:
+    def attack(self, task: Task) -> Iterator[LeakageRecord]:
         """Train one attack for one split and judge it on every device's activations."""
-        if not targets:
-            return
-        head = TorchHead(self.network, targets[0].point, targets[0].cut, self.device)
+        return (record for outcome in self.outcomes(task) for record in self.kept(task, outcome))
+
+    def may_run_beside_others(self, task: Task) -> bool:
+        """Whether a process with one core suits it, and works."""
+        suits = ATTACKS.load(task.attack).splits_at_once and task.budget_s is None and self.device.type == "cpu"
+        return suits and gradients_survive_fork()
+
+    def outcomes(self, task: Task) -> Iterator[Outcome]:
+        """What comes of an attack; nothing is kept."""
+        head = TorchHead(self.network, task.targets[0].point, task.targets[0].cut, self.device)
         try:
-            trial = FoldedTrial(name, self.store.file.config.attacks, self.pictures.folds)
-            reason = trial.skip(own)
+            trial = FoldedTrial(task.attack, self.store.file.config.attacks, self.pictures.folds)
+            reason = trial.skip(task.own)
             if reason is not None:
-                yield from (self.without_figures(name, target, "skipped", reason) for target in targets)
+                yield from (Outcome(t, _without_figures(task.attack, t, "skipped", reason)) for t in task.targets)
                 return
             began = time.perf_counter()
-            trial.fit(own, head, budget_s, start_from=self._last.get(name))
+            trial.fit(task.own, head, task.budget_s, start_from=self._last.get(task.attack))
             seconds = time.perf_counter() - began
         except AttackError as exc:
-            yield from (self.without_figures(name, target, "failed", str(exc)) for target in targets)
+            yield from (Outcome(t, _without_figures(task.attack, t, "failed", str(exc))) for t in task.targets)
             return
-        self._last[name] = trial
-        for target in targets:
+        self._last[task.attack] = trial
+        for target in task.targets:
             known = LeakageRecord(
                 cell=target.cell.hash,
-                attack=name,
+                attack=task.attack,
                 status="ok",
-                budget_s=budget_s,
+                budget_s=task.budget_s,
                 train_pictures=trial.train_pictures,
                 train_seconds=seconds,
             )
@@ -150,11 +207,29 @@ class Recorder:
                 shipped = shipped_activations(self.store, target).to(self.device)
                 rebuilt = trial.rebuild(shipped)
                 account = _account(trial, head, rebuilt, shipped)
-                yield self._keep(known.model_copy(update=account), target, rebuilt.cpu())
+                yield Outcome(target, known.model_copy(update=account), rebuilt.cpu().numpy())
             except ResultsError:
                 raise
             except FAILURES as exc:
-                yield self.without_figures(name, target, "failed", str(exc))
+                yield Outcome(target, _without_figures(task.attack, target, "failed", str(exc)))
+
+    def kept(self, task: Task, outcome: Outcome | Ended) -> Iterator[LeakageRecord]:
+        """Judge what an attack rebuilt, if it did, and keep that."""
+        if isinstance(outcome, Ended):
+            reason = f"the process that attacked ended with status {outcome.status} (out of memory?)"
+            done = self.store.journal.leakage()
+            left = [t for t in task.targets if (t.cell.hash, task.attack) not in done]
+            yield from (self.without_figures(task.attack, target, "failed", reason) for target in left)
+        elif outcome.rebuilt is None:
+            self.store.journal.keep_leakage(outcome.known)
+            yield outcome.known
+        else:
+            try:
+                yield self._keep(outcome.known, outcome.target, torch.from_numpy(outcome.rebuilt))
+            except ResultsError:
+                raise
+            except FAILURES as exc:
+                yield self.without_figures(task.attack, outcome.target, "failed", str(exc))
 
     def _keep(self, known: LeakageRecord, target: AttackTarget, rebuilt: Tensor) -> LeakageRecord:
         """Judge what was rebuilt from what one device shipped.
@@ -176,15 +251,17 @@ class Recorder:
 
     def without_figures(self, name: str, target: AttackTarget, status: str, reason: str) -> LeakageRecord:
         """Keep why an attack has none."""
-        record = LeakageRecord.model_validate(
-            {"cell": target.cell.hash, "attack": name, "status": status, "reason": reason}
-        )
+        record = _without_figures(name, target, status, reason)
         self.store.journal.keep_leakage(record)
         return record
 
     def _top1(self, pictures: Tensor) -> Tensor:
         with torch.no_grad():
             return self._whole(pictures).flatten(1).argmax(1)
+
+
+def _without_figures(name: str, target: AttackTarget, status: str, reason: str) -> LeakageRecord:
+    return LeakageRecord.model_validate({"cell": target.cell.hash, "attack": name, "status": status, "reason": reason})
 
 
 def _account(trial: FoldedTrial, head: HeadFunction, rebuilt: Tensor, shipped: Tensor) -> dict[str, object]:
@@ -208,7 +285,7 @@ def shipped_activations(store: RunStore, target: AttackTarget) -> Tensor:
         try:
             with safe_open(path, framework="pt") as stored:
                 activations.append(stored.get_tensor("activation"))
-        except (OSError, ValueError, RuntimeError) as exc:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
             raise ResultsError(f"{path} cannot be read", remedy="delete its folder and --resume") from exc
     return target.cut.codec.decode(torch.cat(activations))
 

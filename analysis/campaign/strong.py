@@ -16,7 +16,7 @@ from analysis.attacks.fourier import Filter
 from analysis.attacks.matching import Search
 from analysis.attacks.spectral import budget_for, evaluations_for
 from analysis.campaign.inputs import Inputs
-from analysis.campaign.leakage import AttackTarget, Recorder
+from analysis.campaign.leakage import AttackTarget, Recorder, Task
 from analysis.campaign.phases import Phase, Phases
 from analysis.campaign.shipped import shipped_cells, targets_of
 from analysis.campaign.subject import Variant
@@ -174,7 +174,7 @@ class _Spender:
         seconds = min(max(left_s / rivals, LEAST_SHARE * whole_s), MOST_SHARE * whole_s, left_s)
         share_s = budget_for(seconds / self._folds, self._pictures(task))
         budget_s = min(share_s, self._store.file.config.attack_budget_s or math.inf)
-        self._keep(list(recorder.attack(STRONG, own, task.targets, budget_s)), task, began)
+        self._keep(list(recorder.attack(Task(STRONG, own, task.targets, budget_s))), task, began)
         return True
 
     def _whole_s(self, task: _Task) -> float:

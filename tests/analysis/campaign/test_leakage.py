@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from analysis.attacks import Pairs, spectral
+from analysis.attacks.spectral import Spectral
+from analysis.campaign import leakage
 from analysis.campaign.leakage import AttackTarget, attack_network, write_pictures
+from analysis.errors import AttackError
 from harness.errors import ResultsError
 from harness.networks.splits import Network
 from harness.pictures import Fold, Pictures
@@ -122,6 +128,101 @@ def test_ctrl_c_within_an_attack_ends_the_run_and_keeps_what_was_finished(
     with pytest.raises(KeyboardInterrupt):
         list(attack_network(store, network, lambda: network, targets, pictures))
     assert set(RunStore(store.folder).journal.leakage()) == {("c0", f"{USERS}:Mean")}
+
+
+def ship_several(store: RunStore, network: Network, pictures: Pictures, *places: int) -> list[AttackTarget]:
+    """Cells at these split points, which have shipped what their heads make of the held-out pictures."""
+    (first,) = store.file.cells
+    points = [network.points[place] for place in places]
+    cells = [
+        first.model_copy(update={"hash": f"c{p.index}", "split_index": p.index, "activation_shape": p.activation_shape})
+        for p in points
+    ]
+    for cell, point in zip(cells, points, strict=True):
+        for index, picture in enumerate(pictures.held_out.as_float()):
+            activation = network.head(point)(picture[None]).contiguous()
+            store.keep_activation(cell.hash, index, save({"activation": activation}))
+    return [AttackTarget(cell, point, network.cut(point)) for cell, point in zip(cells, points, strict=True)]
+
+
+def test_searches_at_several_splits_side_by_side_find_what_one_after_the_other_does(
+    shipped: Callable[..., tuple[RunStore, list[AttackTarget]]],
+    network: Network,
+    pictures: Pictures,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spectral, "EVALUATIONS", 10)
+    found = []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        store, _ = shipped("spectral")
+        targets = ship_several(store, network, pictures, 1, 3, 4)
+        records = list(attack_network(store, network, lambda: network, targets, pictures))
+        assert RunStore(store.folder).journal.leakage() == {(r.cell, r.attack): r for r in records}
+        found.append({r.cell: (r.status, r.psnr_db, r.search_residual) for r in records})
+        assert set(found[-1]) == {target.cell.hash for target in targets}
+        assert all(status == "ok" for status, *_ in found[-1].values()), records
+    assert found[0] == found[1]
+
+
+def test_a_search_whose_process_is_killed_fails_alone_and_the_next_goes_on(
+    shipped: Callable[..., tuple[RunStore, list[AttackTarget]]],
+    network: Network,
+    pictures: Pictures,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leakage, "gradients_survive_fork", lambda: True)
+    targets: list[AttackTarget] = []
+
+    def fit(_: Spectral, own: Pairs, *__: object) -> None:
+        if own.activation_shape == targets[0].point.activation_shape[1:]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise AttackError("not today")
+
+    monkeypatch.setattr(Spectral, "_fit", fit)
+    store, _ = shipped("spectral")
+    targets += ship_several(store, network, pictures, 1, 3)
+    found = {r.cell: r for r in attack_network(store, network, lambda: network, targets, pictures)}
+    assert found["c1"].reason == "the process that attacked ended with status -9 (out of memory?)"
+    assert found["c3"].reason == "not today"
+    assert {r.status for r in found.values()} == {"failed"}
+
+
+def test_a_damaged_file_ends_the_run_from_a_process_too(
+    shipped: Callable[..., tuple[RunStore, list[AttackTarget]]],
+    network: Network,
+    pictures: Pictures,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leakage, "gradients_survive_fork", lambda: True)
+    monkeypatch.setattr(Spectral, "_fit", lambda *_: None)
+    store, targets = shipped("spectral")
+    store.activation_path("c0", 0).write_bytes(b"")
+    with pytest.raises(ResultsError, match="cannot be read; delete its folder"):
+        list(attack_network(store, network, lambda: network, targets, pictures))
+
+
+@pytest.mark.parametrize(
+    ("attack", "budget_s", "apart"), [("spectral", None, True), ("spectral", 1.0, False), ("refine", None, False)]
+)
+def test_what_has_a_budget_or_goes_on_from_the_split_before_has_all_cores(
+    shipped: Callable[..., tuple[RunStore, list[AttackTarget]]],
+    network: Network,
+    pictures: Pictures,
+    monkeypatch: pytest.MonkeyPatch,
+    attack: str,
+    budget_s: float | None,
+    apart: bool,
+) -> None:
+    monkeypatch.setattr(leakage, "gradients_survive_fork", lambda: True)
+
+    def fit(*_: object) -> None:
+        raise AttackError(str(os.getpid()))
+
+    monkeypatch.setattr(Spectral, "_fit", fit)
+    store, targets = shipped(attack, budget_s=budget_s)
+    (record,) = attack_network(store, network, lambda: network, targets, pictures)
+    assert (record.reason != str(os.getpid())) == apart
 
 
 def test_best_takes_a_users_attack_of_the_run_where_that_is_best(
