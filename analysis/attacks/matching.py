@@ -18,6 +18,10 @@ from analysis.attacks.lbfgs import Lbfgs
 # Total variation is smoothed below this difference of neighbours, or it would have no slope at flat places.
 _SMOOTH = 1e-3
 _OUT_OF_RANGE = 10.0
+# How much total variation counts against the distance of activations, not squared.
+_VARIATION = 0.1
+# Squared distances below this are rounding: their root has a slope there, too.
+_LEAST_DISTANCE = 1e-12
 # Memory for steps and gradients grows with pictures x pixels; so many pixels are searched at once on a CPU, on a GPU
 # as many as its free memory holds at so many bytes each: 41 vectors of L-BFGS, and the head's values with gradients.
 _PIXELS_AT_ONCE = 16 * 256 * 256
@@ -31,8 +35,10 @@ _LOG = logging.getLogger("splitbench.attacks")
 class Search:
     """Looks for the pictures behind activations among those that `start + filter(noise)` can be.
 
-    Minimises the squared distance of activations relative to the received one's size, plus total variation (Mahendran
-    and Vedaldi, CVPR 2015, sections 3 and 4), by L-BFGS over the noise.
+    Minimises the distance of activations relative to the received one's size, plus total variation (Mahendran and
+    Vedaldi, CVPR 2015, sections 3 and 4), by L-BFGS over the noise. The distance is not squared (as in the square-root
+    lasso of Belloni, Chernozhukov and Wang, Biometrika 2011), so that total variation counts the less, the closer an
+    activation can be matched: one weight suits stems, deep splits and rounded activations.
 
     Args:
         head: what made the activations.
@@ -46,18 +52,17 @@ class Search:
     evaluations: int
     deadline: float
 
-    def pictures(self, activations: Tensor, start: Tensor, variation: Tensor) -> Tensor:
+    def pictures(self, activations: Tensor, start: Tensor) -> Tensor:
         """The pictures found.
 
         Args:
             activations: N x ..., received.
             start: N x 3 x H x W.
-            variation: N, the weight of each picture's total variation.
         """
         at_once = max(1, _pixels_at_once(start.device) // start[0, 0].numel())
         pictures: list[Tensor] = []
         while (done := sum(map(len, pictures))) < len(start):
-            part = [values[done : done + at_once] for values in (activations, start, variation)]
+            part = [values[done : done + at_once] for values in (activations, start)]
             try:
                 *_, state = self._states(*part)
                 pictures.append(self._picture(part[1], state))
@@ -68,27 +73,24 @@ class Search:
                 _LOG.warning("memory of %s is short: %d pictures are searched at once", start.device, at_once)
         return torch.cat(pictures)
 
-    def checkpoints(self, activations: Tensor, start: Tensor, variation: Tensor, *, every: int = 1) -> Iterator[Tensor]:
+    def checkpoints(self, activations: Tensor, start: Tensor, *, every: int = 1) -> Iterator[Tensor]:
         """As `pictures`, with what was found whenever `every` more evaluations were made; first the start itself."""
-        for evaluations, state in enumerate(self._states(activations, start, variation), start=1):
+        for evaluations, state in enumerate(self._states(activations, start), start=1):
             if evaluations == 1 or evaluations % every == 0:
                 yield self._picture(start, state)
 
     def _picture(self, start: Tensor, state: Lbfgs) -> Tensor:
         return start + self.filter(state.best.view_as(start))
 
-    def _states(self, activations: Tensor, start: Tensor, variation: Tensor) -> Iterator[Lbfgs]:
+    def _states(self, activations: Tensor, start: Tensor) -> Iterator[Lbfgs]:
         """The search, always the same object, after each evaluation."""
 
         @torch.enable_grad()
         def loss(noise: Tensor) -> tuple[Tensor, Tensor]:
             noise = noise.detach().requires_grad_()
             pictures = start + self.filter(noise.view_as(start))
-            losses = (
-                distance(self.head(pictures), activations)
-                + variation * total_variation(pictures)
-                + _OUT_OF_RANGE * out_of_range(pictures)
-            )
+            unlike = distance(self.head(pictures), activations) + _OUT_OF_RANGE * out_of_range(pictures)
+            losses = (unlike + _LEAST_DISTANCE).sqrt() + _VARIATION * total_variation(pictures)
             (gradient,) = torch.autograd.grad(losses.sum(), noise)
             return losses.detach(), gradient
 

@@ -6,7 +6,6 @@ import math
 import time
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from analysis.attacks.base import CrossFitted, HeadFunction, Pairs, Progress
@@ -16,18 +15,12 @@ from analysis.attacks.fourier import Filter
 from analysis.attacks.linear import Linear
 from analysis.attacks.matching import Search
 
-# Evaluations of the head and its gradients: to choose by, and for each picture, within a budget or without.
-TO_CHOOSE = 40
+# Evaluations of the head and its gradients, for each picture, within a budget or without.
 EVALUATIONS = 120
 MOST_EVALUATIONS = 400
-# Weights of total variation that are tried on validation pictures: near the input little is needed, deep more.
-VARIATIONS = (1e-4, 1e-2, 1e-1)
-# Validation pictures: some to choose the weight on, more to learn the blend from, still more for the errors' spectrum.
-CHOSEN_ON = 6
-BLENDED_ON = 12
+# Validation pictures: some to learn the blend from, more for the errors' spectrum.
+BLENDED_ON = 10
 FILTERED_ON = 64
-# Of a budget, choosing gets no more than this: what is left is for what it was chosen for.
-CHOOSING_SHARE = 0.25
 # How often the search is validated.
 _EVALUATIONS_BETWEEN_CHECKPOINTS = 10
 # Without a budget, the search ends where so many checkpoints gained less than this.
@@ -67,8 +60,6 @@ class Spectral(CrossFitted):
         answers = self.start.out_of_fold(known)
         self._head, self._filter = head, Filter.of(known.pictures - answers)
         self._mean = own.pictures.mean(0, keepdim=True)
-        chosen_by = began + CHOOSING_SHARE * (deadline - began)
-        self._variation = self._choose(known.first(CHOSEN_ON), answers[:CHOSEN_ON], chosen_by)
         self._learn_blend(known.first(BLENDED_ON), answers[:BLENDED_ON], began, deadline)
 
     def _rebuild(self, activations: Tensor) -> Tensor:
@@ -78,25 +69,11 @@ class Spectral(CrossFitted):
         return self._from(self.start.out_of_fold(own), own.activations)
 
     def _from(self, start: Tensor, activations: Tensor) -> Tensor:
-        self._found = self._search(self._evaluations).pictures(activations, start, self._weights(len(start)))
+        self._found = self._search(self._evaluations).pictures(activations, start)
         return self._blend([start, self._found])
 
     def _search(self, evaluations: int, deadline: float = math.inf) -> Search:
         return Search(self._head, self._filter, evaluations, deadline)
-
-    def _weights(self, count: int) -> Tensor:
-        return torch.full((count,), self._variation)
-
-    def _choose(self, chosen: Pairs, start: Tensor, deadline: float) -> float:
-        """The weight of total variation that serves these pictures best: all weights are tried at once."""
-        count, tried = len(chosen), len(VARIATIONS)
-        activations = chosen.activations.repeat(tried, *[1] * (chosen.activations.dim() - 1))
-        rebuilt = self._search(TO_CHOOSE, deadline).pictures(
-            activations, start.repeat(tried, 1, 1, 1), torch.tensor(VARIATIONS).repeat_interleave(count)
-        )
-        # Judged as what it will be used for: the blend takes out noise that a strong weight also would, with detail.
-        reached = [self._blended(chosen, start, one).validation_db for one in torch.split(rebuilt, count)]
-        return VARIATIONS[reached.index(max(reached))]
 
     def _learn_blend(self, known: Pairs, start: Tensor, began: float, deadline: float) -> None:
         """Search for these pictures as long as pays or may be, and learn how to mix what is found with the start."""
@@ -106,19 +83,15 @@ class Spectral(CrossFitted):
         own_deadline = now + share * (deadline - now)
         search = self._search(EVALUATIONS if math.isinf(deadline) else MOST_EVALUATIONS, own_deadline)
         every, ended_itself = _EVALUATIONS_BETWEEN_CHECKPOINTS, False
-        checkpoints = search.checkpoints(known.activations, start, self._weights(len(start)), every=every)
+        checkpoints = search.checkpoints(known.activations, start, every=every)
         for index, rebuilt in enumerate(checkpoints):
             self._evaluations = max(1, index * every)
-            self._blend = self._blended(known, start, rebuilt)
+            self._blend = Blend.fit([start, rebuilt], known.pictures, self._mean, known.sources)
             self._progress.append(Progress(time.monotonic() - began, self._blend.validation_db))
             ended_itself |= self._pays_no_more() or self._evaluations >= EVALUATIONS
             if math.isinf(deadline) and ended_itself:
                 break
         self._cut_short = self.start.cut_short or not ended_itself
-
-    def _blended(self, known: Pairs, start: Tensor, rebuilt: Tensor) -> Blend:
-        """The best mix of two answers to these pictures."""
-        return Blend.fit([start, rebuilt], known.pictures, self._mean, known.sources)
 
     def _pays_no_more(self) -> bool:
         gained = [step.psnr_db for step in self._progress[-1 - _CHECKPOINTS_TO_GAIN_IN :]]
@@ -143,7 +116,7 @@ class Refine(Spectral):
 
 def evaluations_for(pictures: int) -> int:
     """Of the head, for one picture each: what a whole search takes to learn and to rebuild so many pictures."""
-    return TO_CHOOSE * CHOSEN_ON * len(VARIATIONS) + EVALUATIONS * (BLENDED_ON + pictures)
+    return EVALUATIONS * (BLENDED_ON + pictures)
 
 
 def budget_for(seconds: float, pictures: int) -> float:

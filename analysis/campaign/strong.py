@@ -215,7 +215,7 @@ def evaluation_s(head: HeadFunction, own: Pairs) -> float:
     search = Search(head, Filter.of(few.pictures - start), _PROBED_EVALUATIONS, math.inf)
     head(few.pictures)  # its graph is made when it is first asked
     began = time.perf_counter()
-    search.pictures(few.activations, start, torch.full((len(few),), 0.1, device=few.pictures.device))
+    search.pictures(few.activations, start)
     return (time.perf_counter() - began) / (len(few) * _PROBED_EVALUATIONS)
 
 

@@ -47,7 +47,6 @@ def test_it_computes_where_its_pairs_are_and_answers_as_on_the_cpu(
 ) -> None:
     monkeypatch.setattr(decoder, "MOST_STEPS", STEPS)  # steps, not seconds, for both alike
     monkeypatch.setattr(spectral, "EVALUATIONS", 10 * STEPS)
-    monkeypatch.setattr(spectral, "TO_CHOOSE", STEPS)
     monkeypatch.setattr(whitebox, "STEPS", 10 * STEPS)
     own, held_out = pairs(24, 0), pairs(4, 1)
     attack = ATTACKS.load(name)()
