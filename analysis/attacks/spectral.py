@@ -19,7 +19,7 @@ from analysis.attacks.matching import Search
 EVALUATIONS = 120
 MOST_EVALUATIONS = 400
 # Validation pictures: some to learn the blend from, more for the errors' spectrum.
-BLENDED_ON = 10
+BLENDED_ON = 12
 FILTERED_ON = 64
 # How often the search is validated.
 _EVALUATIONS_BETWEEN_CHECKPOINTS = 10
