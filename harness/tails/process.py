@@ -101,7 +101,7 @@ class TailProcess:
         self.threads = threads
         self._lock, self._numbers = Lock(), count()
         self._connected: _Connected | None = None
-        self._networks: set[str] = set()
+        self._places: dict[str, dict[str, int]] = {}  # by network: of each node among those that it knows
         self._loaded: dict[tuple[object, ...], LoadedTail] = {}
         self._refused: dict[tuple[object, ...], str] = {}  # by an engine, and why; it is not asked again
 
@@ -119,7 +119,7 @@ class TailProcess:
     def close(self) -> None:
         """End the process."""
         connected, self._connected = self._connected, None
-        self._networks.clear()
+        self._places.clear()
         self._loaded.clear()
         if connected:
             connected.close()
@@ -186,12 +186,11 @@ class TailProcess:
         """Load a tail; why it cannot be, or ""."""
         self._introduce(request)
         network, point = request.network, request.point
-        names = [node.name for node in computed(_whole(network))]
         load = Load(
             number=number,
             engine=engine,
             network=network.weights_sha256,
-            place=names.index(point.node),
+            place=self._places[network.weights_sha256][point.node],
             codec=request.codec,
             shape=point.activation_shape,
             dtype=request.codec.dtype,
@@ -206,12 +205,14 @@ class TailProcess:
 
     def _introduce(self, request: TailRequest) -> None:
         network = request.network
-        if network.weights_sha256 in self._networks:
+        if network.weights_sha256 in self._places:
             return
-        know = Know(network.weights_sha256, _written(network), request.picture.numpy())
+        whole = _whole(network)
+        know = Know(network.weights_sha256, _written(whole, network.model.name), request.picture.numpy())
         if isinstance(reply := self._exchange(know, network.model.name), Failed):
             raise TailError(f"the tails of {network.model.name} cannot be computed: {reply.reason}")
-        self._networks.add(network.weights_sha256)
+        places = {node.name: place for place, node in enumerate(computed(whole))}
+        self._places[network.weights_sha256] = places
 
     def _make_room(self, needed: set[tuple[object, ...]]) -> None:
         """Forget tails that nobody needs now, where all of them together take too much memory."""
@@ -238,16 +239,16 @@ def _whole(network: Network) -> torch.fx.GraphModule:
     return extract_head(network.graph(1), network.points[-1].node)
 
 
-def _written(network: Network) -> bytes:
-    graph = io.BytesIO()
+def _written(graph: torch.fx.GraphModule, name: str) -> bytes:
+    stream = io.BytesIO()
     try:
-        torch.save(_whole(network), graph)
+        torch.save(graph, stream)
     except Exception as exc:  # pickle has no base for what a graph's constants raise
         raise TailError(
-            f"the graph of {network.model.name} cannot be written: {class_and_message(exc)}",
+            f"the graph of {name} cannot be written: {class_and_message(exc)}",
             remedy="keep only tensors and numbers in the network",
         ) from exc
-    return graph.getvalue()
+    return stream.getvalue()
 
 
 def _weight_bytes(request: TailRequest) -> int:
