@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -101,6 +103,18 @@ def test_quantised_activations_are_read_before_the_tail(
     steps = (value / codec.scale + codec.zero_point).round().clamp(-128, 127).to(torch.int8)
     with process.loaded(engine, [request(network, point, codec, pixels, programs)]) as (tail,):
         assert_answers(tail, steps.numpy(), network, codec.decode(steps))
+
+
+def test_executorch_s_threads_do_not_share_a_core(
+    network: Network, pixels: np.ndarray, programs: Made, process: TailProcess
+) -> None:
+    with process.loaded("executorch", [request(network, network.points[0], Uint8(), pixels, programs)]):
+        assert process._connected is not None
+        threads = psutil.Process(process._connected.process.pid).threads()
+    cores = [os.sched_getaffinity(thread.id) for thread in threads]
+    alone = [next(iter(allowed)) for allowed in cores if len(allowed) == 1]
+    here = len(os.sched_getaffinity(0))
+    assert len(alone) == len(set(alone)) == (process.threads if process.threads <= here else 0)
 
 
 @pytest.mark.parametrize("engine", sorted(set(ENGINES) - set(AVAILABLE)))
