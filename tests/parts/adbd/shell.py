@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from tests.parts.adbd.transport import Stream, accept
 
@@ -22,13 +22,15 @@ async def serve_shell(request: str, stream: Stream, environment: dict[str, str])
     kind, _, command = request.partition(":")
     packets = "v2" in kind.split(",")
     await accept(stream)
-    process = await asyncio.create_subprocess_exec(
-        *((_SHELL, "-c", command) if command else (_SHELL,)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE if packets else asyncio.subprocess.STDOUT,
-        start_new_session=True,
-        env=environment,
+    process = await _started(
+        asyncio.create_subprocess_exec(
+            *((_SHELL, "-c", command) if command else (_SHELL,)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE if packets else asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+        )
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -50,6 +52,16 @@ async def serve_shell(request: str, stream: Stream, environment: dict[str, str])
     finally:
         feeding.cancel()
         _hang_up(process)
+
+
+async def _started(creating: Coroutine[object, object, asyncio.subprocess.Process]) -> asyncio.subprocess.Process:
+    """A process; where the client goes away while it starts, it is hung up, not killed as asyncio would."""
+    task = asyncio.ensure_future(creating)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        _hang_up(await task)
+        raise
 
 
 async def _drain(output: asyncio.StreamReader, send: Callable[[int, bytes], Awaitable[None]], kind: int) -> None:
