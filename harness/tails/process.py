@@ -277,8 +277,11 @@ class _Connected:
             os.truncate(memory.fileno(), BUFFER_BYTES)
             said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the rest
             numbers = (theirs.fileno(), memory.fileno())
+            # It imports from where we do, a user's own engine too, and from nowhere else: -P leaves this folder out.
+            path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
             process = subprocess.Popen(  # noqa: S603 - ourselves
-                [sys.executable, "-m", "harness.tails.serving", *map(str, numbers), str(threads)],
+                [sys.executable, "-P", "-m", "harness.tails.serving", *map(str, numbers), str(threads)],
+                env=os.environ | {"PYTHONPATH": path},
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 stdout=said,

@@ -41,6 +41,14 @@ def test_an_engine_that_is_not_here_is_refused_at_once(bench: Bench, engine: str
     assert not (bench.folder / "runs").exists()
 
 
+def test_no_module_of_the_folder_is_run(used_bench: Bench) -> None:
+    for name in ("torch", "harness", "random"):
+        (used_bench.folder / f"{name}.py").write_text("open('was_run', 'w')\nraise SystemExit(3)\n")
+    done = used_bench("run", TINY, "--split", "0,3", "--tail", "torch", *SHORT)
+    assert done.returncode == 0, done.stderr
+    assert not (used_bench.folder / "was_run").exists()
+
+
 def test_an_engine_that_dies_fails_its_rows_alone_and_resume_goes_on(used_bench: Bench) -> None:
     flag = used_bench.folder / "fickle"
     flag.touch()
